@@ -1,0 +1,5 @@
+"""``python -m asyncflow``."""
+
+from asyncflow.cli import app
+
+app()

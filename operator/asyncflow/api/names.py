@@ -1,0 +1,40 @@
+"""Names that are part of the API: group, labels, annotations, environment variables.
+
+A label is what the API server selects by; an annotation is what only people and the operator read.
+"""
+
+from typing import Final
+
+GROUP: Final = "asyncflow.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+TASK_KIND: Final = "AsyncTask"
+TASK_PLURAL: Final = "asynctasks"
+TYPE_KIND: Final = "TaskType"
+TYPE_PLURAL: Final = "tasktypes"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "asyncflow"
+TASK_UID_LABEL: Final = f"{GROUP}/task-uid"
+TASK_NAME_LABEL: Final = f"{GROUP}/task"
+TYPE_LABEL: Final = f"{GROUP}/type"
+STAGE_LABEL: Final = f"{GROUP}/stage"
+ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
+OURS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{TASK_UID_LABEL}"
+"""The label selector of every Job and pod that belongs to an attempt."""
+
+RUN_ANNOTATION: Final = f"{GROUP}/run"
+LEASE_HOLDER_ANNOTATION: Final = f"{GROUP}/lease-holder"
+LEASE_TOKEN_ANNOTATION: Final = f"{GROUP}/lease-token"
+LEASE_ACQUIRED_ANNOTATION: Final = f"{GROUP}/lease-acquired"
+LEASE_EXPIRES_ANNOTATION: Final = f"{GROUP}/lease-expires"
+ATTEMPT_SECONDS_ANNOTATION: Final = f"{GROUP}/attempt-seconds"
+GRACE_SECONDS_ANNOTATION: Final = f"{GROUP}/grace-seconds"
+STOP_REASON_ANNOTATION: Final = f"{GROUP}/stop-reason"
+"""Set on a Job together with the deadline that stops it: why its attempt was ended from outside."""
+
+ENV_PREFIX: Final = "ASYNCFLOW_"
+
+TASK_NAME_MAX: Final = 52
+"""A Job's name is ``task-stage-attempt`` and has to fit a label (63): two digits of stage, seven of attempt."""

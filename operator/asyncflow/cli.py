@@ -1,0 +1,103 @@
+"""The command line."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from asyncflow import __version__
+from asyncflow.api.crds import manifests
+from asyncflow.kube.connection import ConnectionFailed, connect
+from asyncflow.logs import configure_logging
+from asyncflow.settings import Settings
+
+app = typer.Typer(
+    name="asyncflow",
+    help="Asynchronous tasks on Kubernetes: Jobs with hard deadlines, retry budgets and leases.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run(
+    kubeconfig: Annotated[
+        str | None,
+        typer.Option(help="A kubeconfig to use; in a pod, its service account is used by default."),
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="The context in the kubeconfig.")] = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Serve only this namespace; may be given more than once.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="How many tasks are worked on at the same time (16).")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Where /healthz and /readyz are served (8080).")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (info).")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line (text).")] = None,
+) -> None:
+    """Run the operator until SIGTERM or Ctrl-C.
+
+    Every option can be given as an environment variable too, such as ASYNCFLOW_WORKERS; the option wins.
+    """
+    given: dict[str, Any] = {
+        "namespaces": tuple(namespace) if namespace else None,
+        "workers": workers,
+        "port": port,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        configure_logging(settings.log_level, settings.log_format)
+        connection = connect(kubeconfig_file=kubeconfig, context=context)
+    except ValidationError as error:
+        for problem in error.errors():
+            typer.echo(f"asyncflow: setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+        sys.exit(2)
+    except ConnectionFailed as error:
+        typer.echo(f"asyncflow: {error}", err=True)
+        sys.exit(2)
+    from asyncflow.main import run as run_operator  # kopf and uvloop are not needed for anything else
+
+    run_operator(connection, settings)
+
+
+@app.command()
+def crds(
+    directory: Annotated[
+        Path | None, typer.Argument(help="Write one file each into this directory instead of printing.")
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; fail if the directory's files differ from the models."),
+    ] = False,
+) -> None:
+    """Print or write the CustomResourceDefinitions and the admission policy."""
+    if directory is None:
+        typer.echo("---\n".join(manifests().values()), nl=False)
+        return
+    stale = [name for name, text in manifests().items() if _text(directory / name) != text]
+    if check:
+        for name in stale:
+            typer.echo(
+                f"{directory / name} differs from the models: run `make manifests` and commit it", err=True
+            )
+        sys.exit(1 if stale else 0)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in stale:
+        (directory / name).write_text(manifests()[name])
+        typer.echo(f"wrote {directory / name}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text() if path.exists() else None

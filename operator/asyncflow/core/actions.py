@@ -1,0 +1,82 @@
+"""What is to be done for a task: the values that `decide` returns and the shell carries out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncflow.api.asynctask import AsyncTaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Create the attempt's Job, once the type has a slot for it."""
+
+    number: int
+    run: int
+    priority: int
+    since: datetime
+    """Since when the task may run: the order among tasks of one priority."""
+    total_left: float | None = None
+    """Seconds left of the task's total deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """End an attempt: the Job's deadline is set to a second, its pods get their grace."""
+
+    name: str
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a Job whose outcome has been recorded."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPods:
+    """Read the pods of a Job: its outcome can't be told without them."""
+
+    job_name: str
+    job_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainJob:
+    """Find out from its events why a Job has no pod."""
+
+    job_name: str
+    job_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class PostEvent:
+    """Tell people, as a Kubernetes event on the task."""
+
+    reason: str
+    message: str
+    warning: bool = True
+
+
+Action = StopJob | DeleteJob | ReadPods | ExplainJob | PostEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All that is to be done for a task now.
+
+    The status is written first; what deletes the evidence of an outcome comes after its record.
+    """
+
+    status: AsyncTaskStatus | None = None
+    """The status to write, if it differs from the one there."""
+    start: StartAttempt | None = None
+    """The attempt to start. If a slot is free, it is started and the status is left for later."""
+    actions: tuple[Action, ...] = ()
+    wake: datetime | None = None
+    """When to look again, if nothing happens before."""
+    live: bool = False
+    """Whether the task holds a slot of its type."""

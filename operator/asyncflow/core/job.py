@@ -1,0 +1,137 @@
+"""The Job of an attempt."""
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from asyncflow.api import names
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.meta import format_time
+from asyncflow.core import lease
+from asyncflow.core.naming import job_name
+from asyncflow.core.rules import Rules
+
+MAX_PAYLOAD_BYTES = 32 * 1024
+"""Of the payload as compact JSON; a single environment string has 128 KiB in Linux (MAX_ARG_STRLEN)."""
+
+JOB_TTL_SECONDS = 2 * 86_400
+"""A backstop for Jobs that no operator deletes; the operator deletes them long before."""
+
+POD_FAILURE_POLICY = {
+    "rules": [
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
+    ]
+}
+"""One Job, one pod; the Job's message then keeps which rule it was, with the exit code (KEP-3329)."""
+
+
+def payload_text(task: AsyncTask) -> str:
+    """Return the payload as compact JSON, as the container gets it."""
+    return orjson.dumps(task.spec.payload or {}).decode()
+
+
+def environment(task: AsyncTask, rules: Rules, attempt: int, run: int, token: int) -> list[dict[str, str]]:
+    """Return what a container is told of its task.
+
+    ``$`` is doubled: the kubelet expands ``$(NAME)`` and reads ``$$`` as ``$`` (Kubernetes: "Define Dependent
+    Environment Variables").
+    """
+    values = {
+        "TASK": task.metadata.name,
+        "PAYLOAD": payload_text(task),
+        "CONTEXT": orjson.dumps(task.status.context or {}).decode(),
+        "STAGE": "0",
+        "RUN": str(run),
+        "ATTEMPT": str(attempt),
+        "FENCING_TOKEN": str(token),
+        "IDEMPOTENCY_KEY": task.spec.idempotency_key or task.metadata.uid,
+        "ATTEMPT_SECONDS": str(rules.attempt_seconds),
+    }
+    return [
+        {"name": names.ENV_PREFIX + name, "value": text.replace("$", "$$")} for name, text in values.items()
+    ]
+
+
+def attempt_job(
+    task: AsyncTask, rules: Rules, *, attempt: int, run: int, now: datetime, total_left: float | None = None
+) -> dict[str, Any]:
+    """Return the manifest of an attempt's Job.
+
+    Args:
+        task: whose attempt it is.
+        rules: the settings that hold for it.
+        attempt: its number; it is also its fencing token, since it only grows.
+        run: the run it belongs to.
+        now: when the lease is taken.
+        total_left: seconds left of the task's total deadline, if it has one.
+    """
+    meta = task.metadata
+    token = attempt
+    deadline = lease.job_deadline_seconds(rules, total_left)
+    labels = {
+        names.MANAGED_BY_LABEL: names.MANAGED_BY,
+        names.TASK_UID_LABEL: meta.uid,
+        names.TASK_NAME_LABEL: meta.name,
+        names.TYPE_LABEL: task.spec.task_type_name,
+        names.STAGE_LABEL: "0",
+        names.ATTEMPT_LABEL: str(attempt),
+    }
+    name = job_name(meta.name, 0, attempt)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": meta.namespace,
+            "labels": labels,
+            "annotations": {
+                names.RUN_ANNOTATION: str(run),
+                names.ATTEMPT_SECONDS_ANNOTATION: str(rules.attempt_seconds),
+                names.GRACE_SECONDS_ANNOTATION: str(rules.grace_seconds),
+                names.LEASE_HOLDER_ANNOTATION: name,
+                names.LEASE_TOKEN_ANNOTATION: str(token),
+                names.LEASE_ACQUIRED_ANNOTATION: format_time(now),
+                names.LEASE_EXPIRES_ANNOTATION: format_time(lease.provisional_expiry(now, deadline, rules)),
+            },
+            "ownerReferences": [
+                {
+                    "apiVersion": names.API_VERSION,
+                    "kind": names.TASK_KIND,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": POD_FAILURE_POLICY,
+            "activeDeadlineSeconds": deadline,
+            "ttlSecondsAfterFinished": JOB_TTL_SECONDS,
+            "template": _pod_template(rules, labels, environment(task, rules, attempt, run, token)),
+        },
+    }
+
+
+def _pod_template(rules: Rules, labels: dict[str, str], env: list[dict[str, str]]) -> dict[str, Any]:
+    template = rules.template.to_api()
+    spec = template["spec"]
+    for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
+        container["env"] = [
+            *env,
+            *_foreign(container.get("env") or ()),
+        ]  # ours first: others may refer to them
+    spec["restartPolicy"] = "Never"
+    spec["activeDeadlineSeconds"] = rules.attempt_seconds
+    meta = template.get("metadata") or {}
+    return {"metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}, "spec": spec}
+
+
+def _foreign(env: Any) -> list[dict[str, Any]]:
+    return [entry for entry in env if not entry.get("name", "").startswith(names.ENV_PREFIX)]

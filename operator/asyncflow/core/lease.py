@@ -1,0 +1,37 @@
+"""How long an attempt may live: the arithmetic of leases and of the Job's own deadline.
+
+A lease is an alarm, never a proof: after its end the attempt is looked for, not replaced.
+"""
+
+from datetime import datetime, timedelta
+
+from asyncflow.core.rules import Rules
+
+KUBELET_SECONDS = 2
+"""What a kubelet may take beyond deadline and grace to kill the last process."""
+
+
+def job_deadline_seconds(rules: Rules, total_left: float | None) -> int:
+    """Return the Job's ``activeDeadlineSeconds``: the backstop behind the pod's own deadline.
+
+    A pod may wait and then run for its whole attempt; what is left of the task's total cuts that short.
+    """
+    longest = rules.pending_seconds + rules.attempt_seconds
+    return longest if total_left is None else max(1, min(longest, int(total_left)))
+
+
+def provisional_expiry(created: datetime, job_deadline: int, rules: Rules) -> datetime:
+    """Return the lease's end before the pod's start is known.
+
+    A pod that is bound at the last moment runs a full attempt when the controller-manager is away.
+    """
+    return created + timedelta(
+        seconds=job_deadline + rules.attempt_seconds + rules.grace_seconds + rules.margin_seconds
+    )
+
+
+def running_expiry(pod_start: datetime, rules: Rules) -> datetime:
+    """Return the lease's end once the pod's ``startTime`` is known: after it, a living kubelet has killed it."""
+    return pod_start + timedelta(
+        seconds=rules.attempt_seconds + rules.grace_seconds + KUBELET_SECONDS + rules.margin_seconds
+    )

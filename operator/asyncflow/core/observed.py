@@ -1,0 +1,192 @@
+"""What is seen of Jobs and pods, cut down to what the rules look at."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from asyncflow.api import names
+from asyncflow.api.meta import parse_time
+
+EXIT_CODE = re.compile(r"\bfailed with exit code (\d+)\b")
+"""As the Job controller writes it into the condition's message of a Job that a rule on exit codes failed (KEP-3329)."""
+
+POLICY_REASON = "PodFailurePolicy"
+DEADLINE_REASON = "DeadlineExceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One Job of ours: one attempt."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    task_uid: str
+    task_name: str
+    type_name: str
+    attempt: int
+    run: int
+    stage: int
+    created: datetime
+    deleting: bool = False
+    complete: bool = False
+    failed: bool = False
+    ending: bool = False
+    """A terminal condition is on its way (``FailureTarget`` or ``SuccessCriteriaMet``), the pod may still run."""
+    reason: str = ""
+    message: str = ""
+    finish_time: datetime | None = None
+    has_pod: bool = False
+    """Whether the Job controller has made its pod."""
+    succeeded: int = 0
+    stop_reason: str = ""
+    active_deadline_seconds: int = 0
+    attempt_seconds: int = 0
+    lease_token: int = 0
+    lease_acquired: datetime | None = None
+    lease_expires: datetime | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the Job controller has said its last word."""
+        return self.complete or self.failed
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code that the Job's message keeps, if a rule on exit codes failed it."""
+        found = EXIT_CODE.search(self.message) if self.reason == POLICY_REASON else None
+        return int(found.group(1)) if found else None
+
+    @property
+    def disrupted(self) -> bool:
+        """Whether the rule on ``DisruptionTarget`` failed the Job: what says nothing of its processes."""
+        return self.reason == POLICY_REASON and "DisruptionTarget" in self.message
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """One pod of ours."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    task_uid: str
+    job_uid: str
+    phase: str
+    reason: str = ""
+    message: str = ""
+    node_name: str = ""
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    deleting: bool = False
+    disruption: str = ""
+    """The reason of the pod's ``DisruptionTarget`` condition."""
+    exit_code: int | None = None
+    """Of the first container that ended with other than 0, else 0 if all ended, else unknown."""
+    running: bool = False
+    """Whether any container may still run, as far as the kubelet has said."""
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the pod is in a phase that it never leaves."""
+        return self.phase in ("Failed", "Succeeded")
+
+
+def job_view(body: dict[str, Any]) -> JobView | None:
+    """Read a Job; return None for one that no attempt of ours made."""
+    meta = body["metadata"]
+    labels = meta.get("labels") or {}
+    annotations = meta.get("annotations") or {}
+    task_uid = labels.get(names.TASK_UID_LABEL)
+    if labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY or not task_uid:
+        return None
+    spec, status = body.get("spec") or {}, body.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
+    last = conditions.get("Complete") or conditions.get("Failed") or conditions.get("FailureTarget") or {}
+    return JobView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        task_uid=task_uid,
+        task_name=labels.get(names.TASK_NAME_LABEL, ""),
+        type_name=labels.get(names.TYPE_LABEL, ""),
+        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
+        run=_number(annotations.get(names.RUN_ANNOTATION)) or 1,
+        stage=_number(labels.get(names.STAGE_LABEL)),
+        created=parse_time(meta["creationTimestamp"]),
+        deleting="deletionTimestamp" in meta,
+        complete="Complete" in conditions,
+        failed="Failed" in conditions,
+        ending="FailureTarget" in conditions or "SuccessCriteriaMet" in conditions,
+        reason=last.get("reason", ""),
+        message=last.get("message", ""),
+        finish_time=_time(status.get("completionTime") or last.get("lastTransitionTime")),
+        has_pod=any(status.get(count) for count in ("active", "terminating", "succeeded", "failed"))
+        or any((status.get("uncountedTerminatedPods") or {}).values()),
+        succeeded=status.get("succeeded", 0),
+        stop_reason=annotations.get(names.STOP_REASON_ANNOTATION, ""),
+        active_deadline_seconds=spec.get("activeDeadlineSeconds", 0),
+        attempt_seconds=_number(annotations.get(names.ATTEMPT_SECONDS_ANNOTATION)),
+        lease_token=_number(annotations.get(names.LEASE_TOKEN_ANNOTATION)),
+        lease_acquired=_time(annotations.get(names.LEASE_ACQUIRED_ANNOTATION)),
+        lease_expires=_time(annotations.get(names.LEASE_EXPIRES_ANNOTATION)),
+    )
+
+
+def pod_view(body: dict[str, Any]) -> PodView | None:
+    """Read a pod; return None for one that no attempt of ours made."""
+    meta = body["metadata"]
+    labels = meta.get("labels") or {}
+    task_uid = labels.get(names.TASK_UID_LABEL)
+    if labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY or not task_uid:
+        return None
+    status = body.get("status") or {}
+    states = [
+        container.get("state") or {}
+        for group in ("initContainerStatuses", "containerStatuses")
+        for container in status.get(group) or ()
+    ]
+    ended = [state["terminated"] for state in states if "terminated" in state]
+    codes = [end.get("exitCode", 0) for end in ended]
+    disruption: dict[str, Any] = next(
+        (
+            c
+            for c in status.get("conditions") or ()
+            if c["type"] == "DisruptionTarget" and c["status"] == "True"
+        ),
+        {},
+    )
+    owner: dict[str, Any] = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), {})
+    return PodView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        task_uid=task_uid,
+        job_uid=owner.get("uid") or labels.get("batch.kubernetes.io/controller-uid", ""),
+        phase=status.get("phase", ""),
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        node_name=(body.get("spec") or {}).get("nodeName", ""),
+        start_time=_time(status.get("startTime")),
+        end_time=max((parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")), default=None),
+        deleting="deletionTimestamp" in meta,
+        disruption=disruption.get("reason", ""),
+        exit_code=next((code for code in codes if code), 0 if codes else None),
+        running=any("running" in state for state in states),
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return parse_time(text) if text else None
+    except ValueError:
+        return None

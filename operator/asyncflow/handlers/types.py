@@ -1,0 +1,74 @@
+"""The reconciler of task types: each generation is tried as a dry run of its Job."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from asyncflow.api import names
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
+from asyncflow.api.meta import ObjectMeta
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.job import attempt_job
+from asyncflow.core.rules import rules_for
+from asyncflow.core.validate import judged, needs_trial
+from asyncflow.kube.client import JOBS, TYPES, ApiClient, ApiError
+from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.recorder import EventRecorder
+from asyncflow.kube.store import Store, TypeKey
+
+logger = logging.getLogger(__name__)
+
+TRIAL_UID = "00000000-0000-0000-0000-000000000000"
+
+
+class TypeReconciler:
+    """Tells of each type whether it can work."""
+
+    def __init__(
+        self, client: ApiClient, store: Store, recorder: EventRecorder, clock: Callable[[], datetime]
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._recorder = recorder
+        self._clock = clock
+
+    async def reconcile(self, key: TypeKey) -> None:
+        """Try the type's Job if this generation has not been tried, and write down what came of it."""
+        kind = self._store.kind(key)
+        if kind is None or kind.metadata.deletion_timestamp is not None or not needs_trial(kind):
+            return
+        rejection = await self._rejection(kind)
+        status = judged(kind, rejection, self._clock())
+        meta = kind.metadata
+        body = {"metadata": {"resourceVersion": meta.resource_version}, "status": status.to_api()}
+        try:
+            written = await self._client.patch(TYPES, meta.namespace, meta.name, body, subresource="status")
+        except ApiError as error:
+            if error.conflict or error.not_found:
+                raise TryAgain(f"TaskType {meta.namespace}/{meta.name} has changed meanwhile") from error
+            raise
+        if rejection is not None:
+            self._recorder.post(names.TYPE_KIND, meta, *rejection, warning=True)
+            logger.warning("TaskType %s/%s is not ready: %s", meta.namespace, meta.name, rejection[1])
+        self._store.put_type(written)
+
+    async def _rejection(self, kind: TaskType) -> tuple[str, str] | None:
+        """Return the reason and what the API server says against the type's Job; None if it takes it."""
+        meta = kind.metadata
+        task = AsyncTask(
+            metadata=ObjectMeta(name=f"{meta.name[:40]}-trial", namespace=meta.namespace, uid=TRIAL_UID),
+            spec=AsyncTaskSpec(task_type_name=meta.name),
+        )
+        rules = rules_for(task, kind)
+        if rules is None:
+            return "StagesNotSupported", "spec.stages is not in force yet: set spec.template"
+        job = attempt_job(task, rules, attempt=1, run=1, now=self._clock())
+        try:
+            await self._client.create(JOBS, meta.namespace, job, dry_run=True)
+        except ApiError as error:
+            if error.status in (400, 422):
+                return "JobRejected", error.message
+            if error.already_exists or error.status == 403:
+                return None  # not the template's fault; a task that meets it says so
+            raise
+        return None

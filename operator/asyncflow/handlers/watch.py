@@ -1,0 +1,86 @@
+"""kopf's part: it watches, and hands each event to the store.
+
+Only ``on.event`` handlers: they neither patch an object nor put a finalizer on it.
+"""
+
+from typing import Any
+
+import kopf
+
+from asyncflow.api import names
+from asyncflow.handlers.operator import FAILED_PODS, Operator
+from asyncflow.kube.client import JOBS, PODS, TASKS, TYPES, Resource
+
+
+def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
+    """Register what kopf has to call."""
+
+    @kopf.on.startup(registry=registry)
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        _configure(settings)
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        connection = operator.connection
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session)
+
+    store = operator.store
+    for resource, put, drop in (
+        (TYPES, store.put_type, store.drop_type),
+        (TASKS, store.put_task, store.drop_task),
+        (JOBS, store.put_job, store.drop_job),
+        (PODS, store.put_pod, None),  # a pod that is gone still bears witness
+    ):
+        _watch(registry, resource, put, drop)
+
+
+def _watch(registry: kopf.OperatorRegistry, resource: Resource, put: Any, drop: Any) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
+    async def note(event: kopf.RawEvent, **_: Any) -> None:
+        body = event["object"]
+        if event["type"] == "DELETED" and drop is not None:
+            drop(body["metadata"]["uid"])
+        else:
+            put(body)
+
+
+def _configure(settings: kopf.OperatorSettings) -> None:
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
+    settings.watching.label_selectors["batch", "jobs"] = names.OURS
+    settings.watching.label_selectors["", "pods"] = names.OURS
+    settings.watching.field_selectors["", "pods"] = FAILED_PODS
+    settings.process.ultimate_exiting_timeout = 60
+
+
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Keeps nothing on the objects: there are no handlers of differences."""
+
+    def fetch(self, *, body: Any) -> None:
+        """Return nothing: nothing was kept."""
+
+    def store(self, *, body: Any, patch: Any, essence: Any) -> None:
+        """Keep nothing."""
+
+
+class NoProgress(kopf.ProgressStorage):
+    """Keeps nothing on the objects: there are no handlers with progress."""
+
+    def fetch(self, *, key: Any, body: Any) -> None:
+        """Return nothing: nothing was kept."""
+
+    def store(self, *, key: Any, record: Any, body: Any, patch: Any) -> None:
+        """Keep nothing."""
+
+    def purge(self, *, key: Any, body: Any, patch: Any) -> None:
+        """Remove nothing."""
+
+    def touch(self, *, body: Any, patch: Any, value: Any) -> None:
+        """Touch nothing."""
+
+    def clear(self, *, essence: Any) -> Any:
+        """Return the essence as it is."""
+        return essence

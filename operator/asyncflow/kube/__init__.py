@@ -1,0 +1,4 @@
+"""The way to the API server and back: connection, client, store, work queue, alarms, events.
+
+Nothing here knows a rule of a task's life; nothing in `asyncflow.core` knows that this layer exists.
+"""

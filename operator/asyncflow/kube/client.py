@@ -1,0 +1,193 @@
+"""The API client of the hot path: plain requests, plain dictionaries.
+
+A typed client costs 0.5–0.6 ms of CPU a request; this one 0.1. Every request has a time-out on both sides.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+from asyncflow.api import names
+from asyncflow.kube.connection import Connection
+
+Body = dict[str, Any]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+SERVER_SECONDS = 20
+"""How long the API server may work on a write: less than the client waits for its answer."""
+LIST_CHUNK = 5000
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def already_exists(self) -> bool:
+        """A create met an object of that name."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def conflict(self) -> bool:
+        """A write was decided on an object that has changed since."""
+        return self.status == 409 and self.reason != "AlreadyExists"
+
+    @property
+    def not_found(self) -> bool:
+        """The object is not there."""
+        return self.status == 404
+
+    @property
+    def refused(self) -> bool:
+        """The server understood and will not do it: asking again without a change is of no use."""
+        return self.status in (400, 403, 404, 405, 413, 422)
+
+
+class ApiUnreachable(Exception):
+    """No answer: whether the request had its effect is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object: where its addresses are."""
+
+    group: str
+    version: str
+    plural: str
+
+    def path(
+        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
+    ) -> str:
+        """Return the address of a collection, an object or a subresource."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        parts = [root]
+        if namespace is not None:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+TASKS = Resource(names.GROUP, names.VERSION, names.TASK_PLURAL)
+TYPES = Resource(names.GROUP, names.VERSION, names.TYPE_PLURAL)
+JOBS = Resource("batch", "v1", "jobs")
+PODS = Resource("", "v1", "pods")
+CORE_EVENTS = Resource("", "v1", "events")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A consistent list of objects."""
+
+    items: list[Body]
+    resource_version: str
+
+
+class ApiClient:
+    """Requests to one API server. Safe to be used by many coroutines at once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Body:
+        """Read one object.
+
+        Raises:
+            ApiError: among others, it is not there.
+            ApiUnreachable: there was no answer.
+        """
+        return await self._request("GET", resource.path(namespace, name))
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> Listing:
+        """Read all objects that fit, as they were at one moment (a read of the quorum, in chunks)."""
+        params = {"limit": str(LIST_CHUNK)}
+        if labels:
+            params["labelSelector"] = labels
+        if fields:
+            params["fieldSelector"] = fields
+        items: list[Body] = []
+        async for chunk in self._chunks(resource.path(namespace), params):
+            items += chunk["items"]
+        return Listing(items, chunk["metadata"]["resourceVersion"])
+
+    async def _chunks(self, path: str, params: dict[str, str]) -> AsyncIterator[Body]:
+        while True:
+            chunk = await self._request("GET", path, params=params)
+            yield chunk
+            token = chunk["metadata"].get("continue")
+            if not token:
+                return
+            params = {**params, "continue": token}
+
+    async def create(self, resource: Resource, namespace: str, body: Body, *, dry_run: bool = False) -> Body:
+        """Create an object, or try whether it could be created."""
+        params = {"dryRun": "All"} if dry_run else {}
+        return await self._request("POST", resource.path(namespace), body=body, params=params)
+
+    async def patch(
+        self, resource: Resource, namespace: str, name: str, body: Body, *, subresource: str | None = None
+    ) -> Body:
+        """Change the named fields of an object (JSON merge patch, RFC 7396)."""
+        path = resource.path(namespace, name, subresource)
+        return await self._request("PATCH", path, body=body, content_type=MERGE_PATCH)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, *, uid: str) -> None:
+        """Delete an object and what it owns, if it is still the one of that uid."""
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        await self._request("DELETE", resource.path(namespace, name), body=body)
+
+    async def _request(
+        self,
+        method: Method,
+        path: str,
+        *,
+        body: Body | None = None,
+        params: dict[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> Body:
+        query = dict(params or {})
+        if method != "GET":
+            query["timeout"] = f"{SERVER_SECONDS}s"
+        data = None if body is None else orjson.dumps(body)
+        try:
+            async with self._connection.session.request(
+                method,
+                self._connection.server + path,
+                params=query,
+                data=data,
+                headers={"Content-Type": content_type, "Accept": JSON},
+            ) as response:
+                content = await response.read()
+                if response.status >= 400:
+                    raise _error(response, content)
+                answer: Body = orjson.loads(content)
+                return answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiUnreachable(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _error(response: aiohttp.ClientResponse, content: bytes) -> ApiError:
+    try:
+        status = orjson.loads(content)
+        reason, message = status.get("reason", ""), status.get("message", "")
+    except (ValueError, AttributeError):
+        reason, message = response.reason or "", content[:500].decode(errors="replace")
+    after = response.headers.get("Retry-After", "")
+    return ApiError(response.status, reason, message, float(after) if after.isdecimal() else None)

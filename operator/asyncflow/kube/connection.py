@@ -1,0 +1,112 @@
+"""How the API server is reached: address, trust, identity, and one shared HTTP session."""
+
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes import config as kubeconfig
+from kubernetes.client import Configuration
+
+SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+MAX_CONNECTIONS = 64
+USER_AGENT = "asyncflow"
+
+
+class ConnectionFailed(Exception):
+    """No way to an API server was found; the message says where was looked and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one request, in seconds."""
+
+    total: float = 30
+    connect: float = 5
+
+
+class Connection:
+    """One API server and one HTTP session to it, shared by our client and by kopf's watches.
+
+    A token that expires is read anew in time: the configuration's own hook is asked before each request (the
+    kubelet renews a projected token's file long before its end). A session that was closed is replaced at its
+    next use.
+    """
+
+    def __init__(self, settings: Configuration, timeouts: Timeouts | None = None) -> None:
+        self._settings = settings
+        self._timeouts = timeouts or Timeouts()
+        self._session: aiohttp.ClientSession | None = None
+        self._tls = _tls_context(settings)
+
+    @property
+    def server(self) -> str:
+        """The API server's base address."""
+        return str(self._settings.host).rstrip("/")
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The open session. Needs a running event loop."""
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._tls or True),
+                timeout=aiohttp.ClientTimeout(
+                    total=self._timeouts.total, sock_connect=self._timeouts.connect
+                ),
+                headers={"User-Agent": USER_AGENT},
+                middlewares=(self._authenticate,),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close the session; without effect if it is closed."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _authenticate(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            request.headers["Authorization"] = "Bearer " + token.split(" ", 1)[-1].strip()
+        return await send(request)
+
+
+def connect(*, kubeconfig_file: str | None = None, context: str | None = None) -> Connection:
+    """Find the API server: the pod's own service account, or else a kubeconfig.
+
+    Args:
+        kubeconfig_file: a kubeconfig to use whatever else there is.
+        context: the context in it.
+
+    Raises:
+        ConnectionFailed: neither leads anywhere.
+    """
+    settings: Any = Configuration()
+    loaders: Any = kubeconfig  # untyped
+    try:
+        if kubeconfig_file is None and context is None and SERVICE_ACCOUNT_TOKEN.exists():
+            loaders.load_incluster_config(client_configuration=settings)
+        else:
+            loaders.load_kube_config(kubeconfig_file, context, client_configuration=settings)
+    except (kubeconfig.ConfigException, OSError) as error:
+        where = kubeconfig_file or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise ConnectionFailed(
+            f"no API server found: not in a pod, and {where}: {error}. "
+            "Name a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
+        ) from error
+    return Connection(settings)
+
+
+def _tls_context(settings: Configuration) -> ssl.SSLContext | None:
+    if not str(settings.host).startswith("https://"):
+        return None
+    context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if settings.cert_file:
+        context.load_cert_chain(settings.cert_file, settings.key_file)
+    if not settings.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

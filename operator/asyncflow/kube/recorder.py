@@ -1,0 +1,70 @@
+"""Kubernetes events: what people read in ``kubectl describe``. Never in the way of the work."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+
+from asyncflow.api import names
+from asyncflow.api.meta import ObjectMeta, format_time
+from asyncflow.kube.client import CORE_EVENTS, ApiClient, ApiError, ApiUnreachable
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 1000
+"""Events beyond so many unsent ones are dropped: they are a courtesy, the conditions are the record."""
+
+
+class EventRecorder:
+    """Posts events in the background, one at a time."""
+
+    def __init__(self, client: ApiClient, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._clock = clock
+        self._backlog: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
+        self._host = os.environ.get("POD_NAME") or socket.gethostname()
+
+    def post(self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool) -> None:
+        """Have an event posted on an object."""
+        now = format_time(self._clock())
+        # One name for one thing that happened: posted again, after a restart, it is there already.
+        happened = blake2b(f"{meta.uid}/{reason}/{message}".encode(), digest_size=8).hexdigest()
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": f"{meta.name}.{happened}", "namespace": meta.namespace},
+            "involvedObject": {
+                "apiVersion": names.API_VERSION,
+                "kind": kind,
+                "name": meta.name,
+                "namespace": meta.namespace,
+                "uid": meta.uid,
+            },
+            "type": "Warning" if warning else "Normal",
+            "reason": reason,
+            "message": message[:1024],
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+            "source": {"component": names.MANAGED_BY},
+            "reportingComponent": f"{names.GROUP}/operator",
+            "reportingInstance": self._host,
+        }
+        try:
+            self._backlog.put_nowait(event)
+        except asyncio.QueueFull:
+            logger.warning("too many events to post: %s on %s/%s dropped", reason, meta.namespace, meta.name)
+
+    async def run(self) -> None:
+        """Post until cancelled."""
+        while True:
+            event = await self._backlog.get()
+            try:
+                await self._client.create(CORE_EVENTS, event["metadata"]["namespace"], event)
+            except (ApiError, ApiUnreachable) as error:
+                if not (isinstance(error, ApiError) and error.already_exists):
+                    logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)

@@ -1,0 +1,287 @@
+"""The store: what is known of the cluster, with the indexes that the work needs.
+
+It is filled by lists, by watch events and by the answers to our own writes, in whatever order they come: an object is
+replaced only by a newer one (resource versions are comparable: KEP-5504), and one that was deleted does not come back
+from an older list.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import ValidationError
+
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.decide import Obstacle, Snapshot
+from asyncflow.core.observed import JobView, PodView, job_view, pod_view
+
+logger = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+T = TypeVar("T")
+TypeKey = tuple[str, str]
+
+GRAVES_KEPT = 10_000
+
+
+class Table(Generic[T]):
+    """Objects of one kind by uid, each with the version it was seen in."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, tuple[int, T]] = {}
+        self._graves: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, uid: str) -> T | None:
+        """Return the object, if it is there."""
+        row = self._rows.get(uid)
+        return row[1] if row else None
+
+    def values(self) -> Iterable[T]:
+        """Return all objects."""
+        return (value for _, value in self._rows.values())
+
+    def put(self, uid: str, version: int, value: T) -> bool:
+        """Keep an object if it is newer than what is there; tell whether it was."""
+        row = self._rows.get(uid)
+        if uid in self._graves or (row is not None and row[0] >= version):
+            return False
+        self._rows[uid] = (version, value)
+        return True
+
+    def drop(self, uid: str) -> T | None:
+        """Forget an object for good: a uid never comes back."""
+        self._graves[uid] = None
+        if len(self._graves) > GRAVES_KEPT:
+            del self._graves[next(iter(self._graves))]
+        row = self._rows.pop(uid, None)
+        return row[1] if row else None
+
+    def absent(self, uids: set[str], version: int) -> list[str]:
+        """Return the uids of objects that a list of that version should have shown and did not."""
+        return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
+
+
+class Store:
+    """The cluster as the operator knows it.
+
+    Args:
+        task_changed: called with a task's uid when it, or a Job or pod of it, has changed.
+        type_changed: called with a type's namespace and name when it has changed.
+    """
+
+    def __init__(self, task_changed: Callable[[str], None], type_changed: Callable[[TypeKey], None]) -> None:
+        self._task_changed = task_changed
+        self._type_changed = type_changed
+        self.tasks: Table[AsyncTask] = Table()
+        self.jobs: Table[JobView] = Table()
+        self._types: Table[TaskType] = Table()
+        self._pods: Table[PodView] = Table()
+        self._type_uids: dict[TypeKey, str] = {}
+        self._tasks_of: defaultdict[TypeKey, set[str]] = defaultdict(set)
+        self._jobs_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._pods_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._gone: set[str] = set()
+        self._looked: dict[str, datetime] = {}
+
+    # What is read
+
+    def kind(self, key: TypeKey) -> TaskType | None:
+        """Return the type of that namespace and name."""
+        uid = self._type_uids.get(key)
+        return self._types.get(uid) if uid else None
+
+    def tasks_of(self, key: TypeKey) -> list[str]:
+        """Return the uids of all tasks of a type."""
+        return list(self._tasks_of.get(key, ()))
+
+    def jobs_of(self, task_uid: str) -> list[JobView]:
+        """Return the Jobs of a task that are there or were not yet judged."""
+        return [job for uid in self._jobs_of.get(task_uid, ()) if (job := self.jobs.get(uid)) is not None]
+
+    def snapshot(self, task_uid: str, obstacle: Obstacle | None) -> Snapshot | None:
+        """Return all that is known of a task; None if there is no such task."""
+        task = self.tasks.get(task_uid)
+        if task is None:
+            return None
+        jobs = tuple(self.jobs_of(task_uid))
+        pods = tuple(
+            pod for uid in self._pods_of.get(task_uid, ()) if (pod := self._pods.get(uid)) is not None
+        )
+        open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
+        return Snapshot(
+            task=task,
+            kind=self.kind(task.type_key),
+            jobs=jobs,
+            pods=pods,
+            gone=frozenset(job.uid for job in jobs if job.uid in self._gone),
+            looked={uid: self._looked[uid] for uid in open_jobs if uid in self._looked},
+            obstacle=obstacle,
+        )
+
+    # What comes in
+
+    def put_task(self, body: Body) -> bool:
+        """Keep a task; tell whether that was news."""
+        try:
+            task = AsyncTask.model_validate(body)
+        except ValidationError as error:
+            _log_invalid(body, error)
+            return False
+        uid = task.metadata.uid
+        if not self.tasks.put(uid, int(task.metadata.resource_version), task):
+            return False
+        self._tasks_of[task.type_key].add(uid)
+        self._forget_judged(task)
+        self._task_changed(uid)
+        return True
+
+    def drop_task(self, uid: str) -> None:
+        """Forget a task that was deleted; its Jobs are forgotten when they go."""
+        task = self.tasks.drop(uid)
+        if task is not None:
+            tasks = self._tasks_of[task.type_key]
+            tasks.discard(uid)
+            if not tasks:
+                del self._tasks_of[task.type_key]
+        for job in self.jobs_of(uid):
+            if job.uid in self._gone:
+                self._forget_job(job)
+        if not self._jobs_of.get(uid):
+            self._forget_pods(uid)
+        self._task_changed(uid)
+
+    def put_type(self, body: Body) -> bool:
+        """Keep a type; tell whether that was news."""
+        try:
+            kind = TaskType.model_validate(body)
+        except ValidationError as error:
+            _log_invalid(body, error)
+            return False
+        meta = kind.metadata
+        if not self._types.put(meta.uid, int(meta.resource_version), kind):
+            return False
+        key = (meta.namespace, meta.name)
+        self._type_uids[key] = meta.uid
+        self._type_changed(key)
+        return True
+
+    def drop_type(self, uid: str) -> None:
+        """Forget a type that was deleted."""
+        kind = self._types.drop(uid)
+        if kind is None:
+            return
+        key = (kind.metadata.namespace, kind.metadata.name)
+        if self._type_uids.get(key) == uid:
+            del self._type_uids[key]
+        self._type_changed(key)
+
+    def put_job(self, body: Body) -> bool:
+        """Keep a Job of ours; tell whether that was news."""
+        job = job_view(body)
+        if job is None or not self.jobs.put(job.uid, int(job.resource_version), job):
+            return False
+        self._jobs_of[job.task_uid].add(job.uid)
+        self._task_changed(job.task_uid)
+        return True
+
+    def drop_job(self, uid: str) -> None:
+        """Mark a Job as gone. It is remembered until its attempt is judged; its pods bear witness."""
+        job = self.jobs.get(uid)
+        if job is None:
+            return
+        task = self.tasks.get(job.task_uid)
+        if task is None or task.status.phase.terminal or _judged(task, job):
+            self._forget_job(job)
+        else:
+            self._gone.add(uid)
+        self._task_changed(job.task_uid)
+
+    def put_pod(self, body: Body) -> bool:
+        """Keep what is known of a pod of ours. A pod that is gone is kept as it was last seen."""
+        pod = pod_view(body)
+        if pod is None or (self.tasks.get(pod.task_uid) is None and self.jobs.get(pod.job_uid) is None):
+            return False
+        if not self._pods.put(pod.uid, int(pod.resource_version), pod):
+            return False
+        self._pods_of[pod.task_uid].add(pod.uid)
+        self._task_changed(pod.task_uid)
+        return True
+
+    def looked(self, job_uid: str, task_uid: str, now: datetime) -> None:
+        """Note that a Job's pods were read."""
+        self._looked[job_uid] = now
+        self._task_changed(task_uid)
+
+    def retain(
+        self,
+        *,
+        tasks: tuple[set[str], int] | None = None,
+        types: tuple[set[str], int] | None = None,
+        jobs: tuple[set[str], int] | None = None,
+    ) -> int:
+        """Drop what complete lists, each with its version, no longer show; return how many that were."""
+        dropped = 0
+        for listed, table, drop in (
+            (tasks, self.tasks, self.drop_task),
+            (types, self._types, self.drop_type),
+            (jobs, self.jobs, self.drop_job),
+        ):
+            if listed is None:
+                continue
+            for uid in table.absent(*listed):
+                if uid not in self._gone:
+                    drop(uid)
+                    dropped += 1
+        return dropped
+
+    def _forget_judged(self, task: AsyncTask) -> None:
+        """Forget Jobs that are gone and whose attempts are on record."""
+        for job in self.jobs_of(task.metadata.uid):
+            if job.uid in self._gone and (task.status.phase.terminal or _judged(task, job)):
+                self._forget_job(job)
+
+    def _forget_job(self, job: JobView) -> None:
+        self.jobs.drop(job.uid)
+        self._gone.discard(job.uid)
+        self._looked.pop(job.uid, None)
+        _discard(self._jobs_of, job.task_uid, job.uid)
+        self._forget_pods(job.task_uid, job.uid)
+
+    def _forget_pods(self, task_uid: str, job_uid: str | None = None) -> None:
+        for uid in list(self._pods_of.get(task_uid, ())):
+            pod = self._pods.get(uid)
+            if pod is None or job_uid is None or pod.job_uid == job_uid:
+                self._pods.drop(uid)
+                _discard(self._pods_of, task_uid, uid)
+
+
+def _judged(task: AsyncTask, job: JobView) -> bool:
+    newest = task.status.attempt or 0
+    if job.attempt != newest:
+        return job.attempt < newest
+    return any(a.number == job.attempt and a.outcome is not None for a in task.status.attempts)
+
+
+def _discard(index: defaultdict[str, set[str]], key: str, value: str) -> None:
+    values = index.get(key)
+    if values is not None:
+        values.discard(value)
+        if not values:
+            del index[key]
+
+
+def _log_invalid(body: Body, error: ValidationError) -> None:
+    meta = body.get("metadata", {})
+    logger.error(
+        "%s %s/%s can't be read and is passed over: %s",
+        body.get("kind", "object"),
+        meta.get("namespace"),
+        meta.get("name"),
+        "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]),
+    )
