@@ -30,8 +30,12 @@ from asyncflow.core.observed import JobView, PodView
 from asyncflow.core.outcome import Ending, judge
 from asyncflow.core.rules import Rules, rules_for
 
-RECORD_AFTER = timedelta(seconds=1.5)
-"""A running attempt is written to the status once it has lasted so long: a short one costs no write of its own."""
+RECORD_AFTER = timedelta(seconds=4)
+"""A running attempt is written to the status once it has lasted so long: a short one costs no write of its own.
+
+A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt whose
+process ends at once takes two to three.
+"""
 
 EVIDENCE_AFTER = timedelta(seconds=2)
 """How long a failed Job's pod may be late on its own watch before it is read."""

@@ -1,19 +1,20 @@
 """Who may start: at most so many live attempts of a type, the others in order.
 
-Order is by priority (the higher first), then by the time since when a task is due, then by its uid. Every operation
-costs O(log n). No slot is granted before `open`: after a start all waiting tasks are offered first.
+Order is by priority (the higher first), then by the time since when a task is due, then by its name. Every operation
+costs O(log n).
 """
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-Rank = tuple[int, datetime, str]
+Rank = tuple[int, datetime, str, str]
 
 
-def rank(priority: int, since: datetime, uid: str) -> Rank:
+def rank(priority: int, since: datetime, name: str, uid: str) -> Rank:
     """Return the place of a task in the order: the smaller goes first."""
-    return -priority, since, uid
+    return -priority, since, name, uid
 
 
 @dataclass(slots=True)
@@ -26,16 +27,25 @@ class Slots:
     """Tasks that hold a slot and have not used it yet."""
     _ranks: dict[str, Rank] = field(default_factory=dict)
     _heap: list[Rank] = field(default_factory=list)
-    opened: bool = False
+    _expected: set[str] = field(default_factory=set)
 
     @property
     def waiting(self) -> int:
         """How many tasks wait for a slot."""
         return len(self._ranks)
 
-    def open(self) -> list[str]:
-        """Start granting; return the tasks that hold a slot now."""
-        self.opened = True
+    def expect(self, uids: Iterable[str]) -> None:
+        """Grant nothing until each of these tasks has had its say: many come at once, and the first in order goes first.
+
+        So it is after a start, and when a type changes.
+        """
+        self._expected.update(uids)
+
+    def settle(self, uid: str) -> list[str]:
+        """Note that a task has had its say; return the tasks that hold a new slot now."""
+        if uid not in self._expected:
+            return []
+        self._expected.discard(uid)
         return self._grant()
 
     def set_limit(self, limit: int) -> list[str]:
@@ -71,9 +81,9 @@ class Slots:
 
     def _grant(self) -> list[str]:
         started: list[str] = []
-        while self.opened and self._ranks and len(self.live) + len(self.granted) < self.limit:
+        while self._ranks and not self._expected and len(self.live) + len(self.granted) < self.limit:
             place = heapq.heappop(self._heap)
-            uid = place[2]
+            uid = place[-1]
             if self._ranks.get(uid) == place:  # an entry that was changed or left is passed over
                 del self._ranks[uid]
                 self.granted.add(uid)

@@ -45,8 +45,8 @@ class Operator:
         self.settings = settings
         self.client = ApiClient(connection)
         self.store = Store(self._task_changed, self._type_changed)
-        self._dispatching = False
-        self._slots: defaultdict[TypeKey, Slots] = defaultdict(lambda: Slots(opened=self._dispatching))
+        self._synced = False
+        self._slots: defaultdict[TypeKey, Slots] = defaultdict(Slots)
         self._failure: str | None = None
         self._recorder = EventRecorder(self.client, utc_now)
         self._task_queue = WorkQueue(self._reconcile_task, workers=settings.workers)
@@ -70,7 +70,7 @@ class Operator:
 
     def ready(self) -> str | None:
         """Return what is missing until work is done."""
-        return None if self._dispatching else "reading the cluster"
+        return None if self._synced else "reading the cluster"
 
     # Its life
 
@@ -85,7 +85,6 @@ class Operator:
                 ("events", self._recorder.run()),
                 ("types", self._type_queue.run()),
                 ("tasks", self._task_queue.run()),
-                ("dispatch", self._open_dispatch()),
                 ("resync", self._resync()),
             )
         ]
@@ -110,16 +109,6 @@ class Operator:
             self._failure = f"{name} ended: {error!r}"
             logger.exception("%s ended; the operator has to be restarted", name)
 
-    async def _open_dispatch(self) -> None:
-        """Grant slots once all waiting tasks are in order: a start must not favour whom it reads first."""
-        await self._type_queue.idle()
-        await self._task_queue.idle()
-        self._dispatching = True
-        for slots in self._slots.values():
-            for uid in slots.open():
-                self._task_queue.add(uid)
-        logger.info("ready: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
-
     # Reading the cluster
 
     async def _sync_at_start(self) -> None:
@@ -133,6 +122,8 @@ class Operator:
         for job in self.store.jobs.values():
             if not job.finished:
                 self._slots[job.namespace, job.type_name].occupy(job.task_uid)
+        self._synced = True
+        logger.info("ready: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
 
     async def _sync(self) -> None:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
@@ -175,14 +166,18 @@ class Operator:
 
     def _type_changed(self, key: TypeKey) -> None:
         kind = self.store.kind(key)
+        tasks = (self.store.tasks.get(uid) for uid in self.store.tasks_of(key))
+        concerned = [
+            task.metadata.uid for task in tasks if task is not None and not task.status.phase.terminal
+        ]
+        slots = self._slots[key]
+        slots.expect(concerned)
         if kind is not None:
-            for uid in self._slots[key].set_limit(kind.spec.max_concurrent):
+            for uid in slots.set_limit(kind.spec.max_concurrent):
                 self._task_queue.add(uid)
+        for uid in concerned:
+            self._task_queue.add(uid)
         self._type_queue.add("/".join(key))
-        for uid in self.store.tasks_of(key):
-            task = self.store.tasks.get(uid)
-            if task is not None and not task.status.phase.terminal:
-                self._task_queue.add(uid)
 
     async def _reconcile_task(self, uid: str) -> None:
         await self._tasks.reconcile(uid)

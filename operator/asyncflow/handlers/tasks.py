@@ -87,8 +87,13 @@ class TaskReconciler:
             return
         task = snapshot.task
         self._type_of[uid] = task.type_key
-        decision = decide(snapshot, self._clock())
-        if await self._take_slot(task, decision):
+        try:
+            decision = decide(snapshot, self._clock())
+            self._claim(task, decision)
+        finally:
+            self._wake(self._slots(task.type_key).settle(uid))
+        if decision.start is not None and uid in self._slots(task.type_key).granted:
+            await self._start(task, decision.start)
             return  # the Job's arrival in the store brings the task back
         if decision.status is not None:
             await self._write_status(task, decision.status)
@@ -98,24 +103,21 @@ class TaskReconciler:
 
     # Slots
 
-    async def _take_slot(self, task: AsyncTask, decision: Decision) -> bool:
-        """Settle the task's claim to a slot; tell whether an attempt was started with it."""
+    def _claim(self, task: AsyncTask, decision: Decision) -> None:
+        """Settle the task's claim to a slot."""
         uid = task.metadata.uid
         slots = self._slots(task.type_key)
         if decision.live:
             slots.occupy(uid)
-            return False
-        if decision.start is None:
+        elif decision.start is None:
             self._wake(slots.leave(uid))
-            return False
-        place = dispatch.rank(decision.start.priority, decision.start.since, uid)
-        self._wake(slots.offer(uid, place), but=uid)
-        return uid in slots.granted and await self._start(task, decision.start, slots)
+        else:
+            start = decision.start
+            self._wake(slots.offer(uid, dispatch.rank(start.priority, start.since, task.metadata.name, uid)))
 
-    def _wake(self, uids: list[str], but: str = "") -> None:
+    def _wake(self, uids: list[str]) -> None:
         for uid in uids:
-            if uid != but:
-                self._enqueue(uid)
+            self._enqueue(uid)
 
     def _forget(self, uid: str) -> None:
         """Let go of a task that was deleted, once its Jobs are over."""
@@ -126,12 +128,13 @@ class TaskReconciler:
             return  # a process of it may still run: its slot is not free
         key = self._type_of.pop(uid, None)
         if key is not None:
-            self._wake(self._slots(key).leave(uid))
+            self._wake(self._slots(key).leave(uid) + self._slots(key).settle(uid))
 
     # Starting
 
-    async def _start(self, task: AsyncTask, start: StartAttempt, slots: dispatch.Slots) -> bool:
+    async def _start(self, task: AsyncTask, start: StartAttempt) -> None:
         """Create the attempt's Job: its name is the claim."""
+        slots = self._slots(task.type_key)
         kind = self._store.kind(task.type_key)
         rules = rules_for(task, kind) if kind else None
         if rules is None:
@@ -149,7 +152,7 @@ class TaskReconciler:
                 self._hinder(task, *refusal)
                 self._wake(slots.leave(uid))
                 self._enqueue(uid)
-                return True
+                return
             made = await self._client.get(JOBS, namespace, name)
         self._obstacles.pop(uid, None)
         self._refusals.pop(uid, None)
@@ -157,7 +160,6 @@ class TaskReconciler:
         logger.info("attempt %d of %s started", start.number, task.key, extra=_fields(task, start.number))
         if not self._store.put_job(made):
             self._enqueue(uid)
-        return True
 
     async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> tuple[str, str] | None:
         """Tell why a Job could not be created: reason and sentence; None if it is there already, and ours."""

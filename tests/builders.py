@@ -1,0 +1,179 @@
+"""Objects for tests, as the API server would return them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from asyncflow.api import names
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.meta import format_time
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.observed import JobView, PodView
+
+T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+NAMESPACE = "shop"
+
+
+def at(seconds: float) -> datetime:
+    """Return the moment so many seconds after T0."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def task(name: str = "order-1", *, status: dict[str, Any] | None = None, **spec: Any) -> AsyncTask:
+    """Return a task, created at T0; a keyword sets a field of its spec by its API name."""
+    return AsyncTask.model_validate(
+        {
+            "metadata": {
+                "name": name,
+                "namespace": NAMESPACE,
+                "uid": f"uid-{name}",
+                "resourceVersion": "1",
+                "generation": 1,
+                "creationTimestamp": format_time(T0),
+            },
+            "spec": {"taskTypeName": "poll", **spec},
+            "status": status or {},
+        }
+    )
+
+
+def kind(
+    *, ready: bool | None = True, generation: int = 1, pod: dict[str, Any] | None = None, **spec: Any
+) -> TaskType:
+    """Return a type, tried and found ready; a keyword sets a field of its spec by its API name."""
+    conditions = []
+    if ready is not None:
+        conditions = [
+            {"type": "Ready", "status": str(ready), "message": "says why", "observedGeneration": generation}
+        ]
+    return TaskType.model_validate(
+        {
+            "metadata": {
+                "name": "poll",
+                "namespace": NAMESPACE,
+                "uid": "uid-type",
+                "resourceVersion": "1",
+                "generation": generation,
+                "creationTimestamp": format_time(T0),
+            },
+            "spec": {
+                "template": {"spec": {"containers": [{"name": "main", "image": "i"}], **(pod or {})}},
+                **spec,
+            },
+            "status": {"conditions": conditions},
+        }
+    )
+
+
+def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields: Any) -> JobView:
+    """Return the Job of an attempt, as seen by the operator; its pod is there."""
+    view = JobView(
+        namespace=NAMESPACE,
+        name=f"{name}-0-{attempt}",
+        uid=f"job-{name}-{attempt}",
+        resource_version="1",
+        task_uid=f"uid-{name}",
+        task_name=name,
+        type_name="poll",
+        attempt=attempt,
+        run=1,
+        stage=0,
+        created=at(created),
+        has_pod=True,
+        attempt_seconds=180,
+        lease_token=attempt,
+        lease_acquired=at(created),
+        lease_expires=at(created + 1290),
+    )
+    return replace(view, **fields)
+
+
+def completed(attempt: int = 1, at_second: float = 10, **fields: Any) -> JobView:
+    """Return a Job that succeeded."""
+    return job(attempt, complete=True, finish_time=at(at_second), **fields)
+
+
+def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any) -> JobView:
+    """Return a Job that its rule on exit codes failed."""
+    defaults = {
+        "failed": True,
+        "reason": "PodFailurePolicy",
+        "message": f"Container main for pod shop/p failed with exit code {code} matching FailJob rule at index 1",
+        "finish_time": at(at_second),
+    }
+    return job(attempt, **{**defaults, **fields})
+
+
+def pod(of: JobView, **fields: Any) -> PodView:
+    """Return the failed pod of a Job: exit code 1, reported by its kubelet."""
+    view = PodView(
+        namespace=NAMESPACE,
+        name=f"{of.name}-abcde",
+        uid=f"pod-{of.uid}",
+        resource_version="1",
+        task_uid=of.task_uid,
+        job_uid=of.uid,
+        phase="Failed",
+        node_name="node-1",
+        start_time=of.created,
+        end_time=of.finish_time or of.created,
+        exit_code=1,
+    )
+    return replace(view, **fields)
+
+
+def task_body(name: str = "order-1", version: int = 1, uid: str | None = None, **spec: Any) -> dict[str, Any]:
+    """Return a task as it comes over the wire."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.TASK_KIND,
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "uid": uid or f"uid-{name}",
+            "resourceVersion": str(version),
+            "generation": 1,
+            "creationTimestamp": format_time(T0),
+        },
+        "spec": {"taskTypeName": "poll", **spec},
+    }
+
+
+def job_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status: Any) -> dict[str, Any]:
+    """Return a Job of ours as it comes over the wire."""
+    return {
+        "metadata": {
+            "name": f"{name}-0-{attempt}",
+            "namespace": NAMESPACE,
+            "uid": f"job-{name}-{attempt}",
+            "resourceVersion": str(version),
+            "creationTimestamp": format_time(T0),
+            "labels": {
+                names.MANAGED_BY_LABEL: names.MANAGED_BY,
+                names.TASK_UID_LABEL: f"uid-{name}",
+                names.TASK_NAME_LABEL: name,
+                names.TYPE_LABEL: "poll",
+                names.ATTEMPT_LABEL: str(attempt),
+            },
+        },
+        "spec": {},
+        "status": status,
+    }
+
+
+def pod_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status: Any) -> dict[str, Any]:
+    """Return a pod of ours as it comes over the wire."""
+    labels = job_body(attempt, name=name)["metadata"]["labels"]
+    return {
+        "metadata": {
+            "name": f"{name}-0-{attempt}-abcde",
+            "namespace": NAMESPACE,
+            "uid": f"pod-{name}-{attempt}",
+            "resourceVersion": str(version),
+            "creationTimestamp": format_time(T0),
+            "labels": labels,
+            "ownerReferences": [{"kind": "Job", "controller": True, "uid": f"job-{name}-{attempt}"}],
+        },
+        "spec": {"nodeName": "node-1"},
+        "status": {"phase": "Failed", **status},
+    }

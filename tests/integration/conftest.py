@@ -1,0 +1,68 @@
+"""One control plane for the run, one operator with its real rights, a fresh namespace for each test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster import Cluster, Namespace
+from clusters.controlplane import ControlPlane
+from operator_process import OperatorProcess
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "integration"
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with ControlPlane.start(BUILD / "control-plane") as running:
+        running.kubectl("apply", "-f", str(ROOT / "crds"))
+        for document in yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text()):
+            if document["kind"] != "Deployment":
+                running.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+        running.kubectl("wait", "--for=condition=Established", "crd", "--all")
+        running.kubectl("api-resources")  # kubectl remembers what there was before
+        yield running
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(control_plane: ControlPlane) -> Path:
+    """Who the operator is in a cluster: its ServiceAccount, with the rights of deploy/operator.yaml and no others."""
+    token = control_plane.kubectl("-n", "asyncflow-system", "create", "token", "asyncflow").strip()
+    path = BUILD / "operator.kubeconfig"
+    control_plane.kubeconfig_for(path, token)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _operator(operator_kubeconfig: Path) -> Iterator[OperatorProcess]:
+    log = BUILD / "operator.log"
+    log.unlink(missing_ok=True)
+    process = OperatorProcess(operator_kubeconfig, log)
+    process.start()
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def operator(_operator: OperatorProcess) -> Iterator[OperatorProcess]:
+    """The operator, running; a test that ends it leaves a new one behind."""
+    yield _operator
+    if _operator.probe("/readyz")[0] != 200:
+        _operator.kill()
+        _operator.start()
+
+
+@pytest.fixture(scope="session")
+def cluster(control_plane: ControlPlane) -> Iterator[Cluster]:
+    made = Cluster(control_plane.kubeconfig, "asyncflow-integration")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ns(cluster: Cluster, operator: OperatorProcess) -> Iterator[Namespace]:
+    with cluster.namespace() as made:
+        yield made

@@ -1,0 +1,262 @@
+"""Tasks from apply to a terminal phase, on a real API server and Job controller (kwok plays the kubelet)."""
+
+import calendar
+import time
+from typing import Any
+
+import pytest
+
+from cluster import Cluster, Namespace
+from operator_process import OperatorProcess
+
+TASK_LABEL = "asyncflow.dev/task"
+
+
+def attempts(body: dict[str, Any]) -> list[tuple[str, int | None]]:
+    return [(a["outcome"], a.get("exitCode")) for a in body["status"]["attempts"]]
+
+
+class TestOutcomes:
+    def test_success(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a")
+        body = ns.wait_phase("a", "Succeeded", "Failed")
+        assert attempts(body) == [("Succeeded", None)]
+        assert ns.condition("AsyncTask", "a", "Complete")["reason"] == "Completed"
+        (entry,) = body["status"]["attempts"]
+        assert (entry["jobName"], entry["proofOfDeath"]) == ("a-0-1", "Node")
+
+    def test_failures_are_retried_until_one_succeeds(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"exits": [1, 1, 0]})
+        body = ns.wait_phase("a", "Succeeded", "Failed")
+        assert attempts(body) == [("Failed", 1), ("Failed", 1), ("Succeeded", None)]
+        assert body["status"]["failures"] == 2
+
+    def test_failures_are_bounded(self, ns: Namespace) -> None:
+        ns.task_type(retry={"maxRetries": 1})
+        ns.task("a", payload={"exits": [3]})
+        body = ns.wait_phase("a", "Succeeded", "Failed")
+        assert attempts(body) == [("Failed", 3), ("Failed", 3)]
+        assert body["status"]["reason"] == "MaxRetriesExceeded"
+        assert "exit code 3" in ns.wait_event("a", "MaxRetriesExceeded")["message"]
+
+    def test_a_time_out_draws_on_its_own_budget(self, ns: Namespace) -> None:
+        ns.task_type(deadlines={"attemptSeconds": 1}, retry={"maxTimeouts": 1, "maxRetries": 0})
+        ns.task("a", payload={"hang": True})
+        body = ns.wait_phase("a", "Succeeded", "Failed")
+        assert attempts(body) == [("TimedOut", 137), ("TimedOut", 137)]
+        assert body["status"]["reason"] == "MaxTimeoutsExceeded"
+        assert "failures" not in body["status"]
+
+    def test_a_final_exit_code(self, ns: Namespace) -> None:
+        ns.task_type(retry={"nonRetriableExitCodes": [3]})
+        ns.task("a", payload={"exits": [3]})
+        assert attempts(ns.wait_phase("a", "Failed")) == [("Failed", 3)]
+
+    def test_the_total_deadline_ends_a_running_task(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"hang": True}, deadlines={"totalSeconds": 3})
+        body = ns.wait_phase("a", "Failed")
+        assert body["status"]["reason"] == "TotalDeadlineExceeded"
+        assert [a["outcome"] for a in body["status"]["attempts"]] == ["TimedOut"]
+
+    def test_not_before(self, ns: Namespace) -> None:
+        ns.task_type()
+        moment = time.time() + 4
+        ns.task("a", notBefore=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment)))
+        assert ns.condition("AsyncTask", "a", "Waiting")["reason"] == "NotBefore"
+        ns.wait_phase("a", "Succeeded")
+        assert time.time() >= int(moment)
+
+
+class TestWrites:
+    def test_a_short_task_costs_its_job_and_one_status_write(
+        self, ns: Namespace, cluster: Cluster, control_plane: Any
+    ) -> None:
+        ns.task_type(maxConcurrent=50)
+        before = _status_writes(control_plane)
+        names = [f"a-{n}" for n in range(20)]
+        for name in names:
+            ns.task(name)
+        ns.wait_ended(names)
+        assert _status_writes(control_plane) - before == 20
+
+
+def _status_writes(control_plane: Any) -> int:
+    lines = control_plane.kubectl("get", "--raw", "/metrics").splitlines()
+    return sum(
+        int(float(line.rsplit(" ", 1)[1]))
+        for line in lines
+        if line.startswith("apiserver_request_total{")
+        and 'resource="asynctasks"' in line
+        and 'subresource="status"' in line
+        and 'verb="PATCH"' in line
+        and 'code="200"' in line
+    )
+
+
+class TestIntervention:
+    def test_cancel_stops_the_process(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"hang": True})
+        ns.wait_phase("a", "Running")
+        ns.patch("AsyncTask", "a", {"spec": {"cancel": True}})
+        body = ns.wait_phase("a", "Cancelled", "Failed", "Succeeded")
+        assert body["status"]["phase"] == "Cancelled"
+        (entry,) = body["status"]["attempts"]
+        assert (entry["outcome"], entry["proofOfDeath"]) == ("Cancelled", "Node")
+        assert ns.all("Pod") == []
+
+    def test_deleting_a_task_deletes_its_job_and_pod(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"hang": True})
+        ns.wait_phase("a", "Running")
+        (pod,) = ns.all("Pod")
+        ns.delete("AsyncTask", "a")
+        ns.wait_gone("Job", "a-0-1")
+        ns.wait_gone("Pod", pod["metadata"]["name"])
+
+    def test_a_suspended_task_waits_and_goes_on(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", suspend=True)
+        assert ns.condition("AsyncTask", "a", "Waiting")["reason"] == "Suspended"
+        ns.patch("AsyncTask", "a", {"spec": {"suspend": False}})
+        ns.wait_phase("a", "Succeeded")
+
+    def test_a_suspended_type_starts_nothing_and_lets_running_attempts_end(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("running", payload={"seconds": 3})
+        ns.wait_phase("running", "Running")
+        ns.patch("TaskType", "t", {"spec": {"suspend": True}})
+        ns.condition("TaskType", "t", "Suspended")
+        ns.task("waiting")
+        assert ns.condition("AsyncTask", "waiting", "Waiting")["reason"] == "TaskTypeSuspended"
+        ns.wait_phase("running", "Succeeded")
+        assert [j["metadata"]["labels"][TASK_LABEL] for j in ns.all("Job")] == ["running"]
+        ns.patch("TaskType", "t", {"spec": {"suspend": False}})
+        ns.wait_phase("waiting", "Succeeded")
+
+    def test_a_job_that_someone_deletes_is_judged_by_its_pod(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"seconds": 4})
+        ns.wait_phase("a", "Running")
+        ns.delete("Job", "a-0-1", propagationPolicy="Background")
+        body = ns.wait_phase("a", "Succeeded", "Failed")
+        assert [a["outcome"] for a in body["status"]["attempts"]] == ["Unknown", "Succeeded"]
+        assert body["status"]["attempts"][0]["proofOfDeath"] == "Node"
+
+
+class TestSlots:
+    def test_never_more_than_the_limit(self, ns: Namespace) -> None:
+        ns.task_type(maxConcurrent=3)
+        names = [f"a-{n}" for n in range(15)]
+        for name in names:
+            ns.task(name, payload={"seconds": 0.5})
+        live: set[str] = set()
+        most, waiting = 0, set(names)
+        for event, job in ns.watch("Job", seconds=60):
+            uid = job["metadata"]["uid"]
+            if event == "DELETED" or _finished(job):
+                live.discard(uid)
+                if _finished(job):
+                    waiting.discard(job["metadata"]["labels"][TASK_LABEL])
+            else:
+                live.add(uid)
+            most = max(most, len(live))
+            if not waiting:
+                break
+        assert not waiting
+        assert most == 3
+
+    def test_order_is_by_priority_then_by_age(self, ns: Namespace) -> None:
+        ns.task_type(maxConcurrent=1, suspend=True)
+        for name, priority in (("old", 0), ("low", -5), ("young", 0), ("high", 5)):
+            made = ns.task(name, priority=priority)
+            ns.condition("AsyncTask", name, "Waiting")
+            _wait_past(made["metadata"]["creationTimestamp"])
+        ns.patch("TaskType", "t", {"spec": {"suspend": False}})
+        ns.wait_ended(["old", "low", "young", "high"])
+        jobs = sorted(ns.all("Job"), key=lambda job: job["status"]["startTime"])
+        assert [job["metadata"]["labels"][TASK_LABEL] for job in jobs] == ["high", "old", "young", "low"]
+
+    def test_a_raised_limit_takes_hold_at_once(self, ns: Namespace) -> None:
+        ns.task_type(maxConcurrent=1)
+        for n in range(3):
+            ns.task(f"a-{n}", payload={"hang": True})
+        ns.wait_phase("a-0", "Running")
+        ns.patch("TaskType", "t", {"spec": {"maxConcurrent": 3}})
+        for n in range(3):
+            ns.wait_phase(f"a-{n}", "Running")
+
+
+def _wait_past(creation: str) -> None:
+    """Let the second of a creation pass: objects of one second have no order by age."""
+    second = calendar.timegm(time.strptime(creation, "%Y-%m-%dT%H:%M:%SZ"))
+    time.sleep(max(0, second + 1.05 - time.time()))
+
+
+def _finished(job: dict[str, Any]) -> bool:
+    conditions = job.get("status", {}).get("conditions") or []
+    return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+
+
+class TestOperatorLoss:
+    def test_killed_outright_it_loses_nothing_and_starts_nothing_twice(
+        self, ns: Namespace, operator: OperatorProcess
+    ) -> None:
+        ns.task_type(maxConcurrent=5)
+        names = [f"a-{n}" for n in range(20)]
+        for n, name in enumerate(names):
+            ns.task(name, payload={"seconds": 0.3, "exits": [1, 0] if n % 4 == 0 else [0]})
+        for _ in range(3):
+            ns.wait("AsyncTask", names[-1], lambda _: True)
+            ended = sum(1 for t in ns.all("AsyncTask") if t["status"]["phase"] == "Succeeded")
+            if ended < 20:
+                operator.kill()
+                operator.start()
+        bodies = ns.wait_ended(names)
+        for n, name in enumerate(names):
+            expected = [("Failed", 1), ("Succeeded", None)] if n % 4 == 0 else [("Succeeded", None)]
+            assert attempts(bodies[name]) == expected, name
+
+    def test_a_task_that_ended_while_it_was_away_is_recorded(
+        self, ns: Namespace, operator: OperatorProcess
+    ) -> None:
+        ns.task_type()
+        ns.task("a", payload={"seconds": 2})
+        ns.task("b", payload={"seconds": 2, "exits": [3, 0]})
+        for name in ("a", "b"):
+            ns.wait("Job", f"{name}-0-1", lambda _: True)
+        operator.kill()
+        for name in ("a", "b"):
+            ns.wait("Job", f"{name}-0-1", _finished)
+        operator.start()
+        assert attempts(ns.wait_phase("a", "Succeeded", "Failed")) == [("Succeeded", None)]
+        assert attempts(ns.wait_phase("b", "Succeeded", "Failed")) == [("Failed", 3), ("Succeeded", None)]
+
+    def test_it_stops_in_order(self, ns: Namespace, operator: OperatorProcess) -> None:
+        ns.task_type()
+        ns.task("a", payload={"seconds": 1})
+        ns.wait("Job", "a-0-1", lambda _: True)
+        assert operator.stop() == 0
+        operator.start()
+        ns.wait_phase("a", "Succeeded")
+
+    def test_an_api_server_that_was_away(
+        self, ns: Namespace, operator: OperatorProcess, control_plane: Any
+    ) -> None:
+        ns.task_type()
+        ns.task("a", payload={"seconds": 3})
+        ns.wait_phase("a", "Running")
+        control_plane.stop("kube-apiserver", kill=True)
+        control_plane.start_component("kube-apiserver")
+        ns.wait_phase("a", "Succeeded", seconds=90)
+        ns.task("b")
+        ns.wait_phase("b", "Succeeded", seconds=90)
+        assert operator.probe("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_the_probes_answer(operator: OperatorProcess, path: str) -> None:
+    assert operator.probe(path) == (200, "ok")

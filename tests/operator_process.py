@@ -1,0 +1,83 @@
+"""The operator as a process of its own, on the host."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+ROOT = Path(__file__).parents[1]
+
+
+class OperatorProcess:
+    """The operator as a process, which a test may kill and start again."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
+        self.log = log
+        self._kubeconfig = kubeconfig
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = _free_port()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, and wait until it says that it is ready."""
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "ASYNCFLOW_PORT": str(self.port)}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "asyncflow", "run", "--kubeconfig", str(self._kubeconfig)],
+                env={**environment, **self._environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        """Wait until ``/readyz`` says ok."""
+        end = time.monotonic() + seconds
+        while self.probe("/readyz")[0] != 200:
+            assert self._process is not None
+            assert self._process.poll() is None, f"the operator ended: see {self.log}"
+            assert time.monotonic() < end, f"the operator is not ready after {seconds} s: see {self.log}"
+            time.sleep(0.05)
+
+    def probe(self, path: str) -> tuple[int, str]:
+        """Ask a probe; status 0 if nobody answers."""
+        try:
+            answer = requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=5)
+        except requests.ConnectionError:
+            return 0, ""
+        return answer.status_code, answer.text
+
+    def kill(self) -> None:
+        """End it without a word, as a lost node would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to end; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        code = self._process.wait(30)
+        self._process = None
+        return code
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

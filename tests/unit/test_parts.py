@@ -1,0 +1,153 @@
+"""The smaller parts of the core: back-off, leases, names, the Job, the environment."""
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncflow.api import names
+from asyncflow.api.limits import Backoff
+from asyncflow.core import lease
+from asyncflow.core.backoff import pause_seconds
+from asyncflow.core.job import attempt_job
+from asyncflow.core.naming import job_name
+from asyncflow.core.observed import job_view, pod_view
+from asyncflow.core.rules import Rules, rules_for
+from asyncflow.core.validate import judged, needs_trial
+from builders import T0, at, job_body, kind, pod_body, task
+
+
+def rules(**spec: Any) -> Rules:
+    made = rules_for(task(), kind(**spec))
+    assert made is not None
+    return made
+
+
+class TestBackoff:
+    @given(st.integers(0, 10_000), st.integers(0, 100), st.text())
+    def test_it_stays_within_its_bounds(self, retries: int, jitter: int, seed: str) -> None:
+        backoff = Backoff(initial_seconds=10, multiplier=3, maximum_seconds=100, jitter_percent=jitter)
+        pause = pause_seconds(backoff, retries, seed)
+        middle = min(100, 10 * 3 ** min(retries, 10))
+        assert middle * (1 - jitter / 100) <= pause <= middle * (1 + jitter / 100)
+
+    def test_tasks_that_failed_together_do_not_return_together(self) -> None:
+        pauses = {pause_seconds(Backoff(), 0, f"task-{n}") for n in range(100)}
+        assert len(pauses) == 100
+        assert max(pauses) - min(pauses) > 2
+
+
+class TestLease:
+    def test_the_arithmetic(self) -> None:
+        made = rules(deadlines={"attemptSeconds": 100, "pendingSeconds": 50}, lease={"marginSeconds": 7})
+        assert lease.job_deadline_seconds(made, None) == 150
+        assert lease.provisional_expiry(T0, 150, made) == at(150 + 100 + 30 + 7)
+        assert lease.running_expiry(T0, made) == at(100 + 30 + 2 + 7)
+
+    @given(st.floats(-1e6, 1e6))
+    def test_the_total_cuts_the_jobs_deadline_and_never_to_nothing(self, left: float) -> None:
+        deadline = lease.job_deadline_seconds(rules(), left)
+        assert 1 <= deadline <= 1080
+        assert deadline <= max(1, left)
+
+
+class TestJob:
+    def test_names_can_be_read_back(self) -> None:
+        seen = {
+            job_name(name, 0, n): (name, n) for name in ("a", "a-0", "a-0-1", "a-1") for n in range(1, 30)
+        }
+        assert len(seen) == 4 * 29
+        assert len(job_name("x" * names.TASK_NAME_MAX, 99, 9_999_999)) <= 63
+
+    def test_one_job_is_one_pod_with_a_deadline_of_its_own(self) -> None:
+        made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)
+        spec, template = made["spec"], made["spec"]["template"]["spec"]
+        assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
+        assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["FailJob", "FailJob"]
+        assert spec["podFailurePolicy"]["rules"][0]["onPodConditions"][0]["type"] == "DisruptionTarget"
+        assert (template["activeDeadlineSeconds"], template["restartPolicy"]) == (180, "Never")
+        assert spec["activeDeadlineSeconds"] == 900 + 180
+        owner = made["metadata"]["ownerReferences"][0]
+        assert (owner["uid"], owner["controller"]) == ("uid-order-1", True)
+        assert made["metadata"]["annotations"][names.LEASE_EXPIRES_ANNOTATION] == "2026-01-01T12:22:00Z"
+
+    def test_the_operator_reads_what_it_wrote(self) -> None:
+        made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)
+        made["metadata"] |= {"uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
+        view = job_view(made)
+        assert view is not None
+        assert (view.task_uid, view.attempt, view.run, view.lease_token) == ("uid-order-1", 2, 1, 2)
+        assert view.attempt_seconds == 180
+
+    @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=50))
+    def test_the_payload_arrives_as_it_was_written(self, text: str) -> None:
+        import orjson
+
+        made = attempt_job(task(payload={"x": text}), rules(), attempt=1, run=1, now=T0)
+        env = {e["name"]: e["value"] for e in made["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert orjson.loads(_as_the_kubelet_expands(env["ASYNCFLOW_PAYLOAD"])) == {"x": text}
+
+    def test_the_type_cannot_forge_what_a_container_is_told(self) -> None:
+        forged = {
+            "spec": {
+                "containers": [
+                    {
+                        "name": "main",
+                        "env": [{"name": "ASYNCFLOW_ATTEMPT", "value": "9"}, {"name": "X", "value": "y"}],
+                    }
+                ]
+            }
+        }
+        made = attempt_job(task(), rules(template=forged), attempt=1, run=1, now=T0)
+        env = made["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert [e["value"] for e in env if e["name"] == "ASYNCFLOW_ATTEMPT"] == ["1"]
+        assert {"name": "X", "value": "y"} in env
+
+    def test_fields_that_asyncflow_does_not_know_are_kept(self) -> None:
+        pod = {
+            "containers": [{"name": "m", "resources": {"limits": {"cpu": "1"}}}],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        }
+        made = attempt_job(task(), rules(template={"spec": pod}), attempt=1, run=1, now=T0)
+        spec = made["spec"]["template"]["spec"]
+        assert spec["volumes"] == pod["volumes"]
+        assert spec["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
+
+
+def _as_the_kubelet_expands(text: str) -> str:
+    """Expand ``$`` as Kubernetes' third_party/forked/golang/expansion does where no variable is known."""
+    return re.sub(r"\$\$", "$", text)
+
+
+class TestObserved:
+    def test_foreign_jobs_and_pods_are_passed_over(self) -> None:
+        body = job_body()
+        del body["metadata"]["labels"][names.MANAGED_BY_LABEL]
+        assert job_view(body) is None
+
+    @pytest.mark.parametrize(
+        ("states", "code", "running"),
+        [
+            ([{"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 3}}], 3, False),
+            ([{"terminated": {"exitCode": 0}}], 0, False),
+            ([{"terminated": {"exitCode": 1}}, {"running": {}}], 1, True),
+            ([{"waiting": {"reason": "ErrImagePull"}}], None, False),
+            ([], None, False),
+        ],
+    )
+    def test_a_pods_exit_code(self, states: list[dict[str, object]], code: int | None, running: bool) -> None:
+        view = pod_view(pod_body(containerStatuses=[{"state": state} for state in states]))
+        assert view is not None
+        assert (view.exit_code, view.running) == (code, running)
+
+
+class TestTrial:
+    def test_each_generation_is_tried_once(self) -> None:
+        new = kind(ready=None)
+        assert needs_trial(new)
+        status = judged(new, None, T0)
+        assert not needs_trial(new.model_copy(update={"status": status}))
+        changed = new.metadata.model_copy(update={"generation": 2})
+        assert needs_trial(new.model_copy(update={"status": status, "metadata": changed}))

@@ -1,0 +1,105 @@
+"""The store: whatever the order of arrival, the newest is what is known."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asyncflow.kube.store import Store
+from builders import T0, job_body, pod_body, task_body
+
+
+@pytest.fixture
+def changed() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def store(changed: list[str]) -> Store:
+    return Store(changed.append, lambda key: changed.append("/".join(key)))
+
+
+def test_an_older_version_does_not_replace_a_newer_one(store: Store, changed: list[str]) -> None:
+    assert store.put_task(task_body(version=5, priority=5))
+    assert not store.put_task(task_body(version=4, priority=4))
+    assert not store.put_task(task_body(version=5, priority=5))
+    task = store.tasks.get("uid-order-1")
+    assert task is not None
+    assert task.spec.priority == 5
+    assert changed == ["uid-order-1"]
+
+
+def test_what_was_deleted_does_not_come_back_from_an_older_list(store: Store) -> None:
+    store.put_task(task_body(version=5))
+    store.drop_task("uid-order-1")
+    assert not store.put_task(task_body(version=9))
+    assert store.snapshot("uid-order-1", None) is None
+
+
+def test_a_job_that_vanished_is_kept_until_its_attempt_is_on_record(store: Store) -> None:
+    store.put_task(task_body(version=1))
+    store.put_job(job_body(version=2))
+    store.put_pod(pod_body(version=3))
+    store.drop_job("job-order-1-1")
+    seen = store.snapshot("uid-order-1", None)
+    assert seen is not None
+    assert seen.gone == {"job-order-1-1"}
+    assert len(seen.pods) == 1
+    body = task_body(version=4)
+    body["status"] = {"attempt": 1, "attempts": [{"number": 1, "jobName": "j", "outcome": "Unknown"}]}
+    store.put_task(body)
+    seen = store.snapshot("uid-order-1", None)
+    assert seen is not None
+    assert (seen.jobs, seen.pods) == ((), ())
+
+
+def test_the_jobs_of_a_deleted_task_are_known_until_they_are_gone(store: Store) -> None:
+    store.put_task(task_body())
+    store.put_job(job_body())
+    store.drop_task("uid-order-1")
+    assert [job.uid for job in store.jobs_of("uid-order-1")] == ["job-order-1-1"]
+    store.drop_job("job-order-1-1")
+    assert store.jobs_of("uid-order-1") == []
+    assert len(store.jobs) == 0
+
+
+def test_a_list_shows_what_was_deleted_unseen(store: Store) -> None:
+    for name, version in (("a", 1), ("b", 2), ("c", 30)):
+        store.put_task(task_body(name, version=version))
+    assert store.retain(tasks=({"uid-a"}, 20)) == 1
+    assert store.snapshot("uid-b", None) is None
+    assert store.snapshot("uid-c", None) is not None, "it is newer than the list"
+
+
+def test_pods_of_strangers_are_not_kept(store: Store) -> None:
+    assert not store.put_pod(pod_body())
+
+
+def test_an_object_that_cannot_be_read_is_passed_over_and_named(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert not store.put_task(task_body(priority="high"))
+    assert "shop/order-1" in caplog.text
+    assert "spec.priority" in caplog.text
+
+
+def test_the_time_of_a_look_is_known_for_a_recorded_attempt_without_a_job(store: Store) -> None:
+    body = task_body()
+    body["status"] = {"attempt": 1, "attempts": [{"number": 1, "jobName": "j", "jobUid": "job-x"}]}
+    store.put_task(body)
+    store.looked("job-x", "uid-order-1", T0)
+    seen = store.snapshot("uid-order-1", None)
+    assert seen is not None
+    assert seen.looked == {"job-x": T0}
+
+
+@given(st.permutations(range(1, 8)))
+def test_the_order_of_arrival_does_not_matter(order: list[int]) -> None:
+    store = Store(lambda _: None, lambda _: None)
+    for version in order:
+        body: dict[str, Any] = task_body(version=version, priority=version)
+        store.put_task(body)
+    task = store.tasks.get("uid-order-1")
+    assert task is not None
+    assert task.spec.priority == 7
