@@ -77,9 +77,7 @@ def locked(name: str) -> Iterator[None]:
                 limit = time.monotonic() + LOCK_SECONDS
                 while not _try_lock(handle):
                     if time.monotonic() > limit:
-                        raise ClusterError(
-                            f"another run has held {path} for {LOCK_SECONDS:.0f} s: look for it"
-                        )
+                        raise ClusterError(f"another run has held {path} for an hour")
                     time.sleep(0.2)
         yield
 
@@ -93,7 +91,7 @@ def _try_lock(handle: IO[str]) -> bool:
 
 
 def fingerprint(*parts: str | bytes | Path) -> str:
-    """A short hash of `parts`, in order. Of a file its content counts, of a directory all names and contents."""
+    """A short hash of `parts`, in order; of a file by content, of a directory by names and contents."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):

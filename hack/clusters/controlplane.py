@@ -1,10 +1,9 @@
-"""A real control plane for integration tests: etcd, kube-apiserver, kube-controller-manager, kube-scheduler
-and kwok.
+"""A real control plane for integration tests, with kwok in place of the kubelets.
 
-They run as plain processes on loopback, each a child of the test session. kwok plays the kubelet, by the
-stages in ``kwok-stages.yaml``. RBAC is on, and so are all default admission plugins but one: ServiceAccount,
-without which a pod can be made in a namespace the moment that namespace exists. Service-account tokens work
-(``kubectl create token``).
+etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok run as plain processes on loopback,
+each a child of the test session. kwok plays the kubelet, by the stages in ``kwok-stages.yaml``. RBAC is on,
+and so are all default admission plugins but one: ServiceAccount, without which a pod can be made in a
+namespace the moment that namespace exists. Service-account tokens work (``kubectl create token``).
 """
 
 from __future__ import annotations
@@ -40,8 +39,7 @@ STOP_GRACE_SECONDS = 5.0
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
 STAGES = Path(__file__).with_name("kwok-stages.yaml")
 
-# Below the range that the kernel takes for outgoing connections, so that no connection can sit on a chosen
-# port.
+# Below the range that the kernel takes for outgoing connections, so that none can sit on a chosen port.
 PORTS = range(20_000, 30_000)
 
 # What a component may hear of the environment: nothing of a proxy, since everything is on loopback.
@@ -50,9 +48,7 @@ _ENVIRONMENT = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "T
 
 @dataclass(frozen=True)
 class Settings:
-    """How a control plane is set up. `kube_api_qps` None leaves the controller-manager at its own default
-    (20).
-    """
+    """How a control plane is set up; see `ControlPlane.start`."""
 
     nodes: int = 1
     kube_api_qps: int | None = 5000
@@ -70,14 +66,12 @@ class Record:
     run_dir: Path
     owner: Process | None
     processes: dict[str, Process] = field(default_factory=dict)
-    about: dict[str, str] = field(default_factory=dict)
 
     def save(self) -> None:
         content = {
             "run_dir": str(self.run_dir),
             "owner": asdict(self.owner) if self.owner else None,
             "processes": [asdict(process) for process in self.processes.values()],
-            "about": self.about,
         }
         cache.write(self.path, json.dumps(content, indent=1))
 
@@ -88,7 +82,7 @@ class Record:
             content = json.loads(path.read_text())
             found = [Process(**entry) for entry in content["processes"]]
             owner = Process(**content["owner"]) if content["owner"] else None
-            return cls(path, Path(content["run_dir"]), owner, {p.name: p for p in found}, content["about"])
+            return cls(path, Path(content["run_dir"]), owner, {p.name: p for p in found})
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
@@ -140,6 +134,10 @@ class ControlPlane:
         run_dir = run_dir.resolve()
         settings = Settings(nodes, kube_api_qps, concurrent_job_syncs)
         owner = None if detached else Process.current()
+        if (old := Record.load(_record_path(run_dir))) is not None:
+            if old.owner is not None and old.owner.alive and old.owner != owner:
+                raise ClusterError(f"{run_dir} is in use by the session with pid {old.owner.pid}")
+            old.erase()
         plane = cls(run_dir, settings, Record(_record_path(run_dir), run_dir, owner), programs)
         try:
             plane._start()
@@ -150,16 +148,16 @@ class ControlPlane:
 
     @classmethod
     def attach(cls, run_dir: Path) -> Self | None:
-        """The control plane that an earlier `start` with `detached` left in `run_dir`; None unless all of it
-        runs.
-        """
+        """The control plane that `start` with `detached` left in `run_dir`; None unless all of it runs."""
         record = Record.load(_record_path(run_dir.resolve()))
         if record is None or set(record.processes) != set(COMPONENTS):
             return None
         if not all(process.alive for process in record.processes.values()):
             return None
         plane = cls(record.run_dir, Settings(), record, gobuild.binaries("kubectl"))
-        plane.url, plane.token = record.about["url"], record.about["token"]
+        config = json.loads(plane.kubeconfig.read_text())
+        plane.url = config["clusters"][0]["cluster"]["server"]
+        plane.token = config["users"][0]["user"]["token"]
         return plane
 
     def __enter__(self) -> Self:
@@ -180,14 +178,23 @@ class ControlPlane:
         return {name: process.pid for name, process in self._record.processes.items() if process.alive}
 
     def stop(self, component: str, *, kill: bool = False) -> None:
-        """Stop one component and wait until it has ended; `kill` gives it no chance to say good-bye."""
+        """Stop one component and wait until it has ended; `kill` gives it no chance to say good-bye.
+
+        etcd and the API server take the whole grace of five seconds while they have clients.
+        """
         process = self._record.processes.get(component)
         if process is None:
-            raise ClusterError(f"no component {component!r}: there are {', '.join(self._record.processes)}")
+            raise ClusterError(f"{component!r} does not run: {', '.join(self._record.processes)} do")
         processes.stop([process], grace_seconds=0.0 if kill else STOP_GRACE_SECONDS)
+        del self._record.processes[component]
+        self._record.save()
 
     def start_component(self, component: str, *, wait: bool = True) -> None:
-        """Start one component that was stopped, on the same port and data, and wait until it is healthy."""
+        """Start one component that was stopped, on the same port and data, and wait until it is healthy.
+
+        After a restart of the API server the controllers are back only when their watches' back-off has
+        passed, which takes up to half a minute.
+        """
         if component not in self._commands:
             raise ClusterError(f"{component!r} cannot be started here: there are {', '.join(self._commands)}")
         if component in self.pids:
@@ -215,12 +222,14 @@ class ControlPlane:
             with _opener(ssl.create_default_context(cafile=self.ca_file)).open(request, timeout=10) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
+            with error:
+                said = error.read().decode(errors="replace")
             if error.code == 404:
                 return None
-            raise ClusterError(f"{method} {path} failed: {error.read().decode(errors='replace')}") from error
+            raise ClusterError(f"{method} {path} failed: {said}") from error
 
     def kubeconfig_for(self, path: Path, token: str, *, namespace: str = "default") -> Path:
-        """Write to `path` a kubeconfig for this API server with another token, such as a service account's."""
+        """Write a kubeconfig for this API server with another token, such as a service account's."""
         cluster = {"server": self.url, "certificate-authority": str(self.ca_file)}
         content = {
             "apiVersion": "v1",
@@ -237,12 +246,10 @@ class ControlPlane:
         return path
 
     def _start(self) -> None:
-        forget(self.run_dir)
         for directory in (self.run_dir / "etcd", self.logs, self.ca_file.parent):
             cache.remove(directory)
             directory.mkdir(parents=True)
         self._configure()
-        self._record.about = {"url": self.url, "token": self.token}
         self._record.save()
         for component in COMPONENTS[:2]:
             self.start_component(component)
@@ -255,11 +262,8 @@ class ControlPlane:
             self._until_healthy(component)
         self._until("all nodes are ready and without taints", self._nodes_are_ready, "kwok")
         account = "/api/v1/namespaces/default/serviceaccounts/default"
-        self._until(
-            "the default service account is there",
-            lambda: self.request("GET", account) is not None,
-            COMPONENTS[2],
-        )
+        there = "the default service account is there"
+        self._until(there, lambda: self.request("GET", account) is not None, "kube-controller-manager")
 
     def _nodes_are_ready(self) -> bool:
         nodes = self.request("GET", "/api/v1/nodes")["items"]
@@ -288,9 +292,7 @@ class ControlPlane:
             ended = [name for name, process in self._record.processes.items() if not process.alive]
             if ended or time.monotonic() > limit:
                 about = f"{', '.join(ended)} ended" if ended else f"waited {READY_SECONDS:.0f} s ({trouble})"
-                logs = [
-                    processes.end_of_log(self.logs / f"{name}.log") for name in ended or [component] if name
-                ]
+                logs = [processes.end_of_log(self.logs / f"{name}.log") for name in ended or [component]]
                 raise ClusterError("\n".join([f"while waiting until {what}: {about}", *logs]))
             time.sleep(0.05)
 
@@ -353,8 +355,7 @@ class ControlPlane:
                 "bind-address": "127.0.0.1",
                 "secure-port": manager,
                 "leader-elect": "false",
-                # Each controller acts under its own service account, with its own rights, as kubeadm sets it
-                # up.
+                # Each controller has a service account and rights of its own, as kubeadm sets it up.
                 "use-service-account-credentials": "true",
                 "service-account-private-key-file": keys / "sa.key",
                 "root-ca-file": self.ca_file,
@@ -375,10 +376,8 @@ class ControlPlane:
             "kwok": {"kubeconfig": self.kubeconfig, "config": STAGES},
         }
         for name, flags in arguments.items():
-            self._commands[name] = [
-                self._programs[name],
-                *(f"--{flag}={value}" for flag, value in flags.items()),
-            ]
+            given = [f"--{flag}={value}" for flag, value in flags.items()]
+            self._commands[name] = [self._programs[name], *given]
         self._health = {
             "etcd": f"http://127.0.0.1:{etcd}/health",
             "kube-apiserver": f"{self.url}/readyz",
@@ -397,9 +396,7 @@ class ControlPlane:
 
 
 def clean_up_after_killed_runs() -> None:
-    """End and remove the control planes whose owner is gone; those of living owners, or started by hand,
-    stay.
-    """
+    """End and remove the control planes whose owner is gone; those of the living, or made by hand, stay."""
     with cache.locked("controlplanes"):
         for path in _records().glob("*.json"):
             record = Record.load(path)
@@ -454,5 +451,9 @@ def _answers(url: str) -> bool:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with _opener(context).open(url, timeout=2) as answer:
-        return bool(answer.status == 200)
+    try:
+        with _opener(context).open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False

@@ -139,8 +139,10 @@ def down() -> list[str]:
             _record().unlink(missing_ok=True)
         if before is None:
             return [f"what this machine was like before is not known ({_before()} is gone): nothing compared"]
-        remains = hoststate.put_back(before, _directory(), _cgroup_parent() or "docker")
+        parents = _cgroup_parents().read_text().split() if _cgroup_parents().exists() else []
+        remains = hoststate.put_back(before, _directory(), parents)
         _before().unlink()
+        _cgroup_parents().unlink(missing_ok=True)
         return remains
 
 
@@ -169,6 +171,11 @@ def _before() -> Path:
     return _directory() / "before.json"
 
 
+def _cgroup_parents() -> Path:
+    """The groups that the engine was given since `_before`: each time that of the process that started it."""
+    return _directory() / "cgroup-parents"
+
+
 def _alive() -> bool:
     return any(process.alive for process in processes.load(_record()))
 
@@ -185,9 +192,17 @@ def _start() -> Engine:
     directory.mkdir(exist_ok=True)
     if len(str(directory)) > LONGEST_DIRECTORY:
         raise ClusterError(f"{directory} is too long for a socket's path: set ASYNCFLOW_CACHE to another")
+    processes.stop(processes.load(_record()), grace_seconds=STOP_SECONDS)
+    for pid in _running("dockerd"):
+        raise ClusterError(
+            f"a Docker engine that does not answer runs as pid {pid}; two would undo each other's network. "
+            "Set DOCKER_HOST to it, or stop it (`docker down`, with the ASYNCFLOW_CACHE that started it)"
+        )
     if HostState.load(_before()) is None:
         hoststate.observe().save(_before())
-    processes.stop(processes.load(_record()), grace_seconds=STOP_SECONDS)
+        _cgroup_parents().unlink(missing_ok=True)
+    with _cgroup_parents().open("a") as parents:
+        parents.write(f"{_cgroup_parent() or ''}\n")
     # A new containerd takes the containers over from their shims, and a new engine ends them. What is stale
     # here would be taken for a running one as soon as its pid has gone to some other process.
     processes.stop([stray for stray in _strays() if Path(stray.name).name == "containerd"], grace_seconds=5)
@@ -257,6 +272,15 @@ def _clean_environment() -> Mapping[str, str]:
     return {"PATH": path, "HOME": os.environ.get("HOME", "/root")}
 
 
+def _running(name: str) -> Iterator[int]:
+    """The pids of all processes called `name` that run."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError, ClusterError):
+                if (entry / "comm").read_text().strip() == name:
+                    yield processes.Process.of(name, int(entry.name)).pid
+
+
 def _strays() -> Iterator[processes.Process]:
     """Processes that outlive the engine: those whose command line names its run-time directory."""
     for entry in Path("/proc").iterdir():
@@ -292,7 +316,12 @@ def _fence_in() -> None:
     for command, chain, rule in _fence():
         there = subprocess.run([command, "-w", "-C", chain, *rule], capture_output=True).returncode == 0
         if not there:
-            processes.run([command, "-w", "-I", chain, *rule])
+            try:
+                processes.run([command, "-w", "-I", chain, *rule])
+            except ClusterError as error:
+                raise ClusterError(
+                    f"{error}\nOur engine's rules were removed: run `docker down`, and again"
+                ) from error
     taken = {str(route["dst"]) for route in _routes("-4")} - {"default", POD_NETWORK, SERVICE_NETWORK}
     for network in (POD_NETWORK, SERVICE_NETWORK):
         for other in taken:

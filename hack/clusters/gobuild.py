@@ -151,7 +151,7 @@ def _build(programs: Sequence[Program]) -> None:
     command += [f"-tags={first.tags}"] if first.tags else []
     command += ["-o", str(output), *(program.package for program in programs)]
     names = ", ".join(program.name for program in programs)
-    with cache.step(f"go build {names} (cold, on two cores, up to 8 minutes)"):
+    with cache.step(f"go build {names}"):
         processes.run(
             command,
             directory=versions.GOMOD / first.gomod,

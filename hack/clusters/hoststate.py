@@ -101,11 +101,11 @@ def observe() -> HostState:
     )
 
 
-def put_back(before: HostState, ours: Path, cgroup_parent: str) -> list[str]:
+def put_back(before: HostState, ours: Path, cgroup_parents: Iterable[str]) -> list[str]:
     """Undo what a stopped Docker daemon left, and say what differs from `before` all the same.
 
-    `ours` is the daemon's directory: mounts below it go. `cgroup_parent` is the directory that it was given
-    in each cgroup hierarchy: those and their empty parents go, where they were not there before.
+    `ours` is the daemon's directory: mounts below it go. `cgroup_parents` are the directories that it was
+    given in each cgroup hierarchy: those and their empty parents go, where they were not there before.
     """
     after = observe()
     for mount in sorted(set(after.mounts) - set(before.mounts), reverse=True):
@@ -116,7 +116,7 @@ def put_back(before: HostState, ours: Path, cgroup_parent: str) -> list[str]:
             subprocess.run(["ip", "link", "delete", link], capture_output=True)
     for command in TABLES:
         _remove_rules(command, before.rules.get(command, []))
-    _remove_cgroups(set(after.cgroups) - set(before.cgroups), cgroup_parent)
+    _remove_cgroups(set(after.cgroups) - set(before.cgroups), [Path(p.strip("/")) for p in cgroup_parents])
     for directory in set(after.directories) - set(before.directories):
         cache.remove(Path(directory))
     for name, value in before.sysctls.items():
@@ -222,13 +222,11 @@ def _remove_rules(command: str, before: Iterable[str]) -> None:
             run(table, "-X", rest)
 
 
-def _remove_cgroups(new: Iterable[str], parent: str) -> None:
-    """Remove the new directories on the way to `parent` and below it, the deepest first."""
-    way = Path(parent.strip("/"))
+def _remove_cgroups(new: Iterable[str], parents: Iterable[Path]) -> None:
+    """Remove the new directories on the way to one of `parents` and below it, the deepest first."""
     for directory in sorted(new, reverse=True):
-        parts = Path(directory).relative_to(CGROUPS).parts[1:]
-        below = Path(*parts)
-        if parts and (below.is_relative_to(way) or way.is_relative_to(below)):
+        below = Path(*Path(directory).relative_to(CGROUPS).parts[1:])
+        if below != Path() and any(below.is_relative_to(p) or p.is_relative_to(below) for p in parents):
             try:
                 os.rmdir(directory)
             except OSError as error:

@@ -232,5 +232,5 @@ def _wait_until_ready(cluster: KubeCluster) -> None:
 def _kind(engine: Engine, *arguments: str) -> None:
     environment = engine.environment
     environment.pop("KUBECONFIG", None)
-    command = [gobuild.binary("kind"), *arguments]
+    command: list[str | Path] = [gobuild.binary("kind"), *arguments]
     processes.run(command, environment=environment, dies_with_parent=True, limit_seconds=KIND_SECONDS)

@@ -123,9 +123,20 @@ def _build(engine: Engine, tag: str) -> None:
             entrypoint = json.dumps(["/usr/local/bin/entrypoint", "/sbin/init"])
             changes = [f"--change=ENTRYPOINT {entrypoint}", "--change=ENV container=docker"]
             engine.run("commit", *changes, builder, tag)
-            engine.run("image", "rm", base)
         finally:
             engine.run("container", "rm", "--force", "--volumes", builder)
+        engine.run("image", "rm", base)  # only its name: its layers are the image's too
+        if engine.ours:
+            _forget_others(engine, tag)
+
+
+def _forget_others(engine: Engine, tag: str) -> None:
+    """Remove node images that were built from other inputs, where nothing uses them."""
+    repository = tag.partition(":")[0]
+    for other in engine.run("image", "ls", "--format={{.Repository}}:{{.Tag}}", repository).split():
+        if other != tag:
+            with contextlib.suppress(ClusterError):
+                engine.run("image", "rm", other)
 
 
 def _install(engine: Engine, builder: str, binaries: dict[str, Path], scratch: Path) -> None:

@@ -55,7 +55,7 @@ class Process:
         """The process that has `pid` now. Raises ClusterError when there is none."""
         ticks = _start_ticks(pid)
         if ticks is None:
-            raise ClusterError(f"{name} (pid {pid}) ended as soon as it was started")
+            raise ClusterError(f"{name} (pid {pid}) has ended")
         return cls(name, pid, ticks, boot_id())
 
     @classmethod
@@ -115,8 +115,13 @@ def start(
             env=dict(os.environ if environment is None else environment),
             start_new_session=True,
         ).result()
-    _children[child.pid] = child
-    return Process.of(name, child.pid)
+    try:
+        process = Process.of(name, child.pid)
+    except ClusterError as error:
+        child.wait()
+        raise ClusterError(f"{error}; {end_of_log(log)}") from error
+    _children[process] = child
+    return process
 
 
 def run(
@@ -186,7 +191,7 @@ def end_of_log(log: Path, lines: int = LOG_LINES_SHOWN) -> str:
 
 
 # Children of this interpreter, which have to be reaped by it.
-_children: dict[int, subprocess.Popen[bytes]] = {}
+_children: dict[Process, subprocess.Popen[bytes]] = {}
 
 
 def _dying_with_parent() -> list[str]:
@@ -199,8 +204,8 @@ def _wait(processes: Sequence[Process], seconds: float) -> list[Process]:
     limit = time.monotonic() + seconds
     while True:
         for process in processes:
-            if (child := _children.get(process.pid)) is not None and child.poll() is not None:
-                del _children[process.pid]
+            if not process.alive and (child := _children.pop(process, None)) is not None:
+                child.wait()
         processes = [process for process in processes if process.alive]
         if not processes or time.monotonic() > limit:
             return list(processes)

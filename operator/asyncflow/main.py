@@ -15,6 +15,9 @@ from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+IDENTITY = "asyncflow"
+"""Given to kopf, which would look up the user's name: in a container the user has none."""
+
 
 def run(connection: Connection, settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT; then stop in order."""
@@ -52,6 +55,7 @@ async def _work(
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
+            identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
             stop_flag=stop,
         )
     logger.info("stopped")

@@ -1,14 +1,22 @@
 """The command line."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from kubernetes.client import ApiException
+from kubernetes.config import ConfigException
 from pydantic import ValidationError
+from rich.console import Console
+from urllib3.exceptions import HTTPError
 
 from asyncflow import __version__
+from asyncflow.api.asynctask import Phase
 from asyncflow.api.crds import manifests
+from asyncflow.cli import watch as watching
 from asyncflow.kube.connection import ConnectionFailed, connect
 from asyncflow.logs import configure_logging
 from asyncflow.settings import Settings
@@ -22,13 +30,17 @@ app = typer.Typer(
 )
 
 
+Kubeconfig = Annotated[
+    str | None, typer.Option(help="A kubeconfig to use; by default a pod's service account, else KUBECONFIG.")
+]
+Context = Annotated[str | None, typer.Option(help="The context in the kubeconfig.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace of the tasks.")]
+
+
 @app.command()
 def run(
-    kubeconfig: Annotated[
-        str | None,
-        typer.Option(help="A kubeconfig to use; in a pod, its service account is used by default."),
-    ] = None,
-    context: Annotated[str | None, typer.Option(help="The context in the kubeconfig.")] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     namespace: Annotated[
         list[str] | None, typer.Option(help="Serve only this namespace; may be given more than once.")
     ] = None,
@@ -94,9 +106,67 @@ def crds(
 
 
 @app.command()
+def watch(
+    kind: Annotated[str, typer.Argument(metavar="TASKTYPE", help="Whose tasks to watch.")],
+    namespace: Namespace = "default",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Show phases, rate and expected end until all tasks of a type have ended; then a summary of errors.
+
+    Exits with 1 if a task failed or was cancelled, with 0 if all succeeded.
+    """
+    console = Console()
+    with _client_errors():
+        progress = watching.watch_type(watching.tasks_api(kubeconfig, context), namespace, kind, console)
+        console.print(watching.phase_table(progress))
+        problems = watching.error_table(progress)
+        if problems is not None:
+            console.print(problems)
+        sys.exit(0 if progress.counts[Phase.SUCCEEDED] == len(progress.tasks) else 1)
+
+
+@app.command()
+def history(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    namespace: Namespace = "default",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
+    """Show every attempt of a task: when, where, how it ended, and how it is known to be dead."""
+    console = Console()
+    with _client_errors():
+        found = watching.read_task(watching.tasks_api(kubeconfig, context), namespace, task)
+        console.print(watching.history_table(found))
+        if found.status.message:
+            console.print(found.status.message)
+
+
+@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    """Say in a line what is wrong, and end."""
+    try:
+        yield
+    except watching.NotThere as error:
+        message = str(error)
+    except ConfigException as error:
+        message = (
+            f"{error} Name a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
+        )
+    except ApiException as error:
+        message = f"the API server refused: {error.status} {error.reason}"
+    except HTTPError as error:
+        message = f"the API server does not answer: {error}"
+    else:
+        return
+    typer.echo(f"asyncflow: {message}", err=True)
+    sys.exit(2)
 
 
 def _text(path: Path) -> str | None:

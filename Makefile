@@ -1,0 +1,84 @@
+# asyncflow for developers. Everything below works on a fresh machine: what is missing is installed or built first.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+RUN := PYTHONPATH=operator:hack $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: $(READY) ## Run 100 tasks on a local kind cluster, from nothing
+	@$(RUN) -m project demo
+
+.PHONY: demo-down
+demo-down: $(READY) ## Remove the demo's cluster and all that it started
+	@$(RUN) -m project demo-down
+
+##@ Test
+
+.PHONY: test
+test: lint verify test-unit test-integration test-e2e ## Run every level of test
+
+.PHONY: test-unit
+test-unit: $(READY) ## Test the rules by themselves (seconds)
+	@$(RUN) -m pytest tests/unit
+
+.PHONY: test-integration
+test-integration: $(READY) ## Test against a real control plane on loopback
+	@$(RUN) -m pytest tests/integration
+
+.PHONY: test-e2e
+test-e2e: $(READY) ## Test on a kind cluster with a real kubelet
+	@$(RUN) -m pytest tests/e2e
+
+.PHONY: mutants
+mutants: $(READY) ## Break the code on purpose, and see that a test fails for each break
+	@$(RUN) tests/mutants/run.py
+
+##@ Change it
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and import layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests
+	@PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
+
+.PHONY: format
+format: $(READY) ## Format the code
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+.PHONY: manifests
+manifests: $(READY) ## Generate the CRDs and the admission policy from the models
+	@$(RUN) -m asyncflow crds crds
+
+.PHONY: verify
+verify: $(READY) ## Fail if a generated file differs from its source
+	@$(RUN) -m asyncflow crds crds --check
+
+.PHONY: image
+image: $(READY) ## Build the operator's image
+	@$(RUN) -m project image
+
+.PHONY: lock
+lock: $(READY) ## Lock the newest allowed versions of the Python packages
+	@$(VENV)/bin/python hack/lock.py
+
+.PHONY: clean
+clean: $(READY) ## Stop and remove every local cluster; keep what was built
+	@$(RUN) -m clusters down
+	@rm -rf build
+
+##@ Set-up, done by the targets above
+
+$(READY): requirements-dev.lock
+	@hack/make-venv $(PYTHON) $(VENV) requirements-dev.lock
+	@touch $@

@@ -1,0 +1,1 @@
+"""What is asyncflow's own in a local cluster: its images, its installation, its demo."""

@@ -1,0 +1,116 @@
+"""Processes that record their own lives: what really ran, and when, whatever any status says.
+
+A task's process appends a line every 100 ms to a file on its node, named by task and attempt. The last line is the
+last moment at which the process was alive.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cluster import Body, Namespace
+from clusters.kindcluster import KubeCluster
+from project.image import OPERATOR
+
+READER = "records"
+
+PROGRAM = """
+import json, os, signal, sys, time
+payload = json.loads(os.environ["ASYNCFLOW_PAYLOAD"])
+attempt = int(os.environ["ASYNCFLOW_ATTEMPT"])
+if payload.get("ignoreTerm"):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+end = time.monotonic() + payload.get("seconds", 0)
+with open("/records/%s.%d" % (os.environ["ASYNCFLOW_TASK"], attempt), "a", buffering=1) as record:
+    while True:
+        record.write("%.3f %d\\n" % (time.time(), os.getpid()))
+        if time.monotonic() >= end and not payload.get("hang"):
+            break
+        time.sleep(0.1)
+exits = payload.get("exits", [0])
+sys.exit(exits[min(attempt, len(exits)) - 1])
+"""
+
+
+@dataclass(frozen=True)
+class Life:
+    """One process: the attempt it was, its first and its last sign of life (seconds since 1970)."""
+
+    task: str
+    attempt: int
+    first: float
+    last: float
+
+
+class Records:
+    """The records of one namespace's processes, on the node's own disk."""
+
+    def __init__(self, ns: Namespace, kube: KubeCluster) -> None:
+        self._ns = ns
+        self._kube = kube
+        self._path = f"/var/tmp/asyncflow-records/{ns.name}"
+        reader = {"name": "reader", "image": OPERATOR, "command": ["sleep", "86400"]}
+        ns.create(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": READER},
+                "spec": {"terminationGracePeriodSeconds": 0, **self._with_records(reader)},
+            }
+        )
+        ns.wait("Pod", READER, lambda pod: pod["status"].get("phase") == "Running")
+
+    def pod(self, grace: int = 1) -> Body:
+        """Return the spec of a pod whose process records its life and then does what the payload says.
+
+        The payload's fields: ``seconds`` to live, ``hang``, ``ignoreTerm``, ``exits`` by attempt.
+        """
+        container = {"name": "main", "image": OPERATOR, "command": ["python3", "-c", PROGRAM]}
+        return {"terminationGracePeriodSeconds": grace, **self._with_records(container)}
+
+    def lives(self) -> list[Life]:
+        """Return what the processes have recorded so far, in order of their first sign of life."""
+        shell = 'cd /records && for f in *.*; do [ -e "$f" ] && echo "$f $(head -n1 $f) $(tail -n1 $f)"; done; true'
+        told = self._kube.kubectl("-n", self._ns.name, "exec", READER, "--", "sh", "-c", shell)
+        lives = []
+        for line in told.splitlines():
+            name, first, _, last, _ = line.split()
+            task, _, attempt = name.rpartition(".")
+            lives.append(Life(task, int(attempt), float(first), float(last)))
+        return sorted(lives, key=lambda life: life.first)
+
+    def of(self, task: str) -> list[Life]:
+        """Return the lives of one task's processes."""
+        return [life for life in self.lives() if life.task == task]
+
+    def close(self) -> None:
+        """Remove the records from the node."""
+        self._kube.kubectl("-n", self._ns.name, "exec", READER, "--", "sh", "-c", "rm -rf /records/*")
+
+    def _with_records(self, container: dict[str, Any]) -> Body:
+        return {
+            "securityContext": {"runAsUser": 0},
+            "containers": [
+                {
+                    **container,
+                    "imagePullPolicy": "IfNotPresent",
+                    "volumeMounts": [{"name": "records", "mountPath": "/records"}],
+                }
+            ],
+            "volumes": [{"name": "records", "hostPath": {"path": self._path, "type": "DirectoryOrCreate"}}],
+        }
+
+
+def named_as_a_test_cluster(context: str) -> bool:
+    """Tell whether a context's name says that its cluster is for tests: it has the word "test" in it."""
+    return bool(re.search(r"(^|[^a-z])test($|[^a-z])", context))
+
+
+def overlaps(lives: list[Life]) -> list[tuple[Life, Life]]:
+    """Return the pairs of attempts of one task that were alive at the same time."""
+    found = []
+    for number, one in enumerate(lives):
+        for other in lives[number + 1 :]:
+            if one.task == other.task and other.first <= one.last and one.first <= other.last:
+                found.append((one, other))
+    return found
