@@ -24,7 +24,7 @@ demo-down: $(READY) ## Remove the demo's cluster and all that it started
 ##@ Test
 
 .PHONY: test
-test: lint verify test-unit test-integration test-e2e ## Run every level of test
+test: lint verify test-unit mutants-short test-integration test-e2e ## Run every level of test
 
 .PHONY: test-unit
 test-unit: $(READY) ## Test the rules by themselves (seconds)
@@ -41,6 +41,10 @@ test-e2e: $(READY) ## Test on a kind cluster with a real kubelet
 .PHONY: mutants
 mutants: $(READY) ## Break the code on purpose, and see that a test fails for each break
 	@$(RUN) tests/mutants/run.py
+
+.PHONY: mutants-short
+mutants-short: $(READY) ## The same, only the breaks that unit tests notice
+	@$(RUN) tests/mutants/run.py --short
 
 ##@ Change it
 
@@ -70,7 +74,7 @@ image: $(READY) ## Build the operator's image
 
 .PHONY: lock
 lock: $(READY) ## Lock the newest allowed versions of the Python packages
-	@$(VENV)/bin/python hack/lock.py
+	@hack/lock
 
 .PHONY: clean
 clean: $(READY) ## Stop and remove every local cluster; keep what was built

@@ -98,7 +98,8 @@ def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any
     defaults = {
         "failed": True,
         "reason": "PodFailurePolicy",
-        "message": f"Container main for pod shop/p failed with exit code {code} matching FailJob rule at index 1",
+        "message": f"Container main for pod shop/p failed with exit code {code} "
+        "matching FailJob rule at index 1",
         "finish_time": at(at_second),
     }
     return job(attempt, **{**defaults, **fields})

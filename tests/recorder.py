@@ -1,7 +1,7 @@
 """Processes that record their own lives: what really ran, and when, whatever any status says.
 
-A task's process appends a line every 100 ms to a file on its node, named by task and attempt. The last line is the
-last moment at which the process was alive.
+A task's process appends a line every 100 ms to a file on its node, named by task and attempt. The last line
+is the last moment at which the process was alive.
 """
 
 import re
@@ -70,7 +70,10 @@ class Records:
 
     def lives(self) -> list[Life]:
         """Return what the processes have recorded so far, in order of their first sign of life."""
-        shell = 'cd /records && for f in *.*; do [ -e "$f" ] && echo "$f $(head -n1 $f) $(tail -n1 $f)"; done; true'
+        shell = (
+            "cd /records && for f in *.*; do "
+            '[ -e "$f" ] && echo "$f $(head -n1 $f) $(tail -n1 $f)"; done; true'
+        )
         told = self._kube.kubectl("-n", self._ns.name, "exec", READER, "--", "sh", "-c", shell)
         lives = []
         for line in told.splitlines():

@@ -1,8 +1,8 @@
 """A small stand-in for a third-party order API: GET /orders/N answers "finished" or "not finished".
 
-About half of the answers are "not finished". Orders 22, 56 and 77 never finish. Every seventh of the others (7, 14,
-… 98) breaks the first two attempts with a 500. The same question gets the same answer: how often an order says "not
-finished" is drawn from its number.
+About half of the answers are "not finished". Orders 22, 56 and 77 never finish. Every seventh of the others
+(7, 14, … 98) breaks the first two attempts with a 500. The same question gets the same answer: how often an
+order says "not finished" is drawn from its number.
 """
 
 import json

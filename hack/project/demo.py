@@ -45,8 +45,8 @@ def run(console: Console) -> list[str]:
         console.print(f"[red]not as it should be:[/red] {line}")
     if not wrong:
         console.print(
-            "[green]As it should be:[/green] 22, 56 and 77 failed by their deadline, twice each; every seventh "
-            "of the others took three attempts, all others one."
+            "[green]As it should be:[/green] 22, 56 and 77 failed by their deadline, twice each; every "
+            "seventh of the others took three attempts, all others one."
         )
     console.print(f"{time.monotonic() - began:.0f} s in all.\n")
     _what_next(cluster, console)
@@ -104,13 +104,12 @@ def task(order: int) -> dict[str, object]:
 
 
 def _what_next(cluster: KubeCluster, console: Console) -> None:
-    kubectl = "kubectl"
     console.print("[bold]What to try next[/bold]")
     for line in (
-        f"export KUBECONFIG={_short(cluster.kubeconfig)}",
-        f"{kubectl} get at,tt -n {NAMESPACE}              # every task in a line, and why it waits or failed",
-        f"{kubectl} describe at order-22 -n {NAMESPACE}   # conditions, schedule log, events",
-        f"{kubectl} explain tt.spec.retry            # the API, field by field",
+        f"export PATH={_short(cluster.kubectl.binary.parent)}:$PATH KUBECONFIG={_short(cluster.kubeconfig)}",
+        f"kubectl get at,tt -n {NAMESPACE}              # every task in a line, and why it waits or failed",
+        f"kubectl describe at order-22 -n {NAMESPACE}   # conditions, schedule log, events",
+        "kubectl explain tt.spec.retry            # the API, field by field",
         f"PYTHONPATH=operator .venv/bin/python -m asyncflow history order-14 -n {NAMESPACE}",
         "make demo-down                         # remove all of it",
     ):

@@ -14,8 +14,8 @@ ROLLOUT_SECONDS = 120
 def install(cluster: KubeCluster) -> None:
     """Put the operator of this source tree into a cluster and wait until it is ready.
 
-    A cluster that was not made here gets the image that ``ASYNCFLOW_TEST_IMAGE`` names, if it names one; else it has
-    to have asyncflow/operator:dev on its nodes.
+    A cluster that was not made here gets the image that ``ASYNCFLOW_TEST_IMAGE`` names, if it names one; else
+    it has to have asyncflow/operator:dev on its nodes.
 
     Raises:
         ClusterError: it did not become ready in time; the message holds its last log lines.

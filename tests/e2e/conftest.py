@@ -1,7 +1,7 @@
 """One kind cluster for the run, with the operator installed as users install it; a namespace for each test.
 
-``ASYNCFLOW_TEST_CONTEXT`` names a context of a kubeconfig to use a cluster that is there already. It has to be named
-as a test cluster: what runs here deletes namespaces and operators.
+``ASYNCFLOW_TEST_CONTEXT`` names a context of a kubeconfig to use a cluster that is there already. It has to
+be named as a test cluster: what runs here deletes namespaces and operators.
 """
 
 import os
@@ -39,8 +39,8 @@ def _existing(context: str) -> KubeCluster:
     """Return a cluster of the user's, by a kubeconfig that knows no other."""
     if not named_as_a_test_cluster(context):
         pytest.exit(
-            f"ASYNCFLOW_TEST_CONTEXT={context} is not named as a test cluster: its name needs the word test, such as "
-            "kind-my-test",
+            f"ASYNCFLOW_TEST_CONTEXT={context} is not named as a test cluster: its name needs the word test, "
+            "such as kind-my-test",
             returncode=3,
         )
     theirs = Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")

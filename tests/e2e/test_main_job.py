@@ -144,7 +144,10 @@ def _assert_silent(records: Records, task: str) -> None:
 def test_what_a_container_is_told(
     ns: Namespace, cluster: Cluster, records: Records, kube: KubeCluster
 ) -> None:
-    program = "import os, json; print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('ASYNCFLOW_')}))"
+    program = (
+        "import os, json; "
+        "print(json.dumps({k: v for k, v in os.environ.items() if k.startswith('ASYNCFLOW_')}))"
+    )
     pod = records.pod()
     pod["containers"][0]["command"] = ["python3", "-c", program]
     ns.task_type(pod=pod, deadlines={"attemptSeconds": 60})

@@ -29,7 +29,7 @@ def control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="session")
 def operator_kubeconfig(control_plane: ControlPlane) -> Path:
-    """Who the operator is in a cluster: its ServiceAccount, with the rights of deploy/operator.yaml and no others."""
+    """Who the operator is in a cluster: its ServiceAccount, with the rights of deploy/operator.yaml alone."""
     token = control_plane.kubectl("-n", "asyncflow-system", "create", "token", "asyncflow").strip()
     path = BUILD / "operator.kubeconfig"
     control_plane.kubeconfig_for(path, token)

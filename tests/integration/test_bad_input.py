@@ -1,4 +1,4 @@
-"""What can't work: refused by the API server where it can be, shown on the task where it can't, healed when it is gone."""
+"""What can't work: refused by the API server where it can be, else shown on the task; healed once gone."""
 
 from typing import Any
 

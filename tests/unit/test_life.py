@@ -1,7 +1,8 @@
 """A whole task's life against random fortune: whatever ends its attempts and whenever the operator is asked.
 
-The world here plays Job controller and kubelet; the operator's part is `decide` and nothing else. Between any two of
-its actions the operator may forget all it has in memory: that is why it is only ever given what the API server keeps.
+The world here plays Job controller and kubelet; the operator's part is `decide` and nothing else. Between any
+two of its actions the operator may forget all it has in memory: that is why it is only ever given what the
+API server keeps.
 """
 
 from dataclasses import dataclass, field, replace

@@ -63,7 +63,8 @@ class AsyncTaskSpec(ApiModel):
             rule("self.taskTypeName == oldSelf.taskTypeName", f"taskTypeName {IMMUTABLE}"),
             rule("has(self.payload) == has(oldSelf.payload)", f"payload {IMMUTABLE}"),
             rule(
-                "has(self.lockKey) == has(oldSelf.lockKey) && (!has(self.lockKey) || self.lockKey == oldSelf.lockKey)",
+                "has(self.lockKey) == has(oldSelf.lockKey) && (!has(self.lockKey) || "
+                "self.lockKey == oldSelf.lockKey)",
                 f"lockKey {IMMUTABLE}",
             ),
             rule(
@@ -153,7 +154,8 @@ class Attempt(ApiModel):
     message: str = Field(default="", description="Why it ended, as a sentence for people.", max_length=1024)
     proof_of_death: Proof | None = Field(
         default=None,
-        description="How it is known that its processes are dead: Node (the kubelet said so), NeverStarted, Fenced.",
+        description="How it is known that its processes are dead: Node (the kubelet said so), NeverStarted, "
+        "Fenced.",
     )
 
 
@@ -203,7 +205,7 @@ class AsyncTaskStatus(ApiModel):
     )
 
     def to_api(self) -> dict[str, Any]:
-        """Return the status as it is written: what says no more than its absence is left out, the phase never."""
+        """Return the status as written: what says no more than its absence is left out, the phase never."""
         return {
             "phase": self.phase.value,
             **self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, mode="json"),

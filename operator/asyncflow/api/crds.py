@@ -10,7 +10,10 @@ from asyncflow.api.schema import structural_schema
 from asyncflow.api.tasktype import TaskType
 from asyncflow.api.template import rule
 
-HEADER = "# Generated from the models in operator/asyncflow/api by `make manifests`. Change those, not this file.\n"
+HEADER = (
+    "# Generated from the models in operator/asyncflow/api by `make manifests`. "
+    "Change those, not this file.\n"
+)
 POLICY_NAME = f"asynctask-payload.{names.GROUP}"
 
 
@@ -104,11 +107,13 @@ def task_definition() -> dict[str, Any]:
         root_rules=[
             rule(
                 f"self.metadata.name.size() <= {names.TASK_NAME_MAX}",
-                f"metadata.name must have at most {names.TASK_NAME_MAX} characters: its Jobs' names are made from it",
+                f"metadata.name must have at most {names.TASK_NAME_MAX} characters: "
+                "its Jobs' names are made from it",
             ),
             rule(
                 "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-                "metadata.name must be a DNS label (lower-case letters, digits and '-'): its pods are named after it",
+                "metadata.name must be a DNS label (lower-case letters, digits and '-'): "
+                "its pods are named after it",
             ),
         ],
     )
@@ -123,7 +128,8 @@ def type_definition() -> dict[str, Any]:
         columns=TYPE_COLUMNS,
         root_rules=[
             rule(
-                "self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+                "self.metadata.name.size() <= 63 && "
+                "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
                 "metadata.name must be a DNS label of at most 63 characters: it labels Jobs and pods",
             )
         ],

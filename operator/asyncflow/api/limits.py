@@ -25,22 +25,23 @@ class Deadlines(ApiModel):
     attempt_seconds: Seconds = Field(
         default=180,
         description=(
-            "Hard deadline of one attempt, in seconds: from the node's acceptance of the pod (its startTime; image "
-            "pull and init containers count) to its end. The kubelet enforces it alone, as the pod's "
+            "Hard deadline of one attempt, in seconds: from the node's acceptance of the pod (its startTime; "
+            "image pull and init containers count) to its end. The kubelet enforces it alone, as the pod's "
             "activeDeadlineSeconds; after it the template's terminationGracePeriodSeconds runs, then SIGKILL."
         ),
     )
     pending_seconds: Seconds = Field(
         default=900,
         description=(
-            "How long a pod may wait to be accepted by a node, in seconds, before its attempt ends as NotStarted."
+            "How long a pod may wait to be accepted by a node, in seconds, before its attempt ends as "
+            "NotStarted."
         ),
     )
     total_seconds: Seconds | None = Field(
         default=None,
         description=(
-            "Deadline of the task as a whole, in seconds from its creation (or its notBefore) to its end, all "
-            "attempts and pauses included. No limit by default."
+            "Deadline of the task as a whole, in seconds from its creation (or its notBefore) to its end, "
+            "all attempts and pauses included. No limit by default."
         ),
     )
 
@@ -71,8 +72,8 @@ class Backoff(ApiModel):
         default=20,
         ge=0,
         le=100,
-        description="By how much a pause is shortened or lengthened at random, in percent, so that tasks that "
-        "failed together do not return together.",
+        description="By how much a pause is shortened or lengthened at random, in percent, so that tasks "
+        "that failed together do not return together.",
     )
 
 
@@ -131,8 +132,8 @@ class Retry(ApiModel):
     )
     on_disruption: Verdict = Field(
         default="Retry",
-        description="After an attempt that a drain, a preemption or an eviction ended: Retry (uncharged, at most "
-        "maxDisruptions times), Fail, or Hold for a person's decision." + LATER,
+        description="After an attempt that a drain, a preemption or an eviction ended: Retry (uncharged, at "
+        "most maxDisruptions times), Fail, or Hold for a person's decision." + LATER,
     )
     max_disruptions: Count = Field(
         default=10, description="How many disruptions of one task are retried uncharged."

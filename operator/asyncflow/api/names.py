@@ -37,4 +37,4 @@ STOP_REASON_ANNOTATION: Final = f"{GROUP}/stop-reason"
 ENV_PREFIX: Final = "ASYNCFLOW_"
 
 TASK_NAME_MAX: Final = 52
-"""A Job's name is ``task-stage-attempt`` and has to fit a label (63): two digits of stage, seven of attempt."""
+"""A Job's name is ``task-stage-attempt`` and must fit a label (63): two digits of stage, seven of attempt."""

@@ -1,8 +1,8 @@
 """From a pydantic model to a structural schema.
 
 A CRD's schema is OpenAPI v3.0 without references, without ``null`` and with a type everywhere (Kubernetes:
-"Specifying a structural schema"). pydantic speaks JSON Schema 2020-12; this module translates what the models use
-and refuses what it does not know, so that nothing is lost without a word.
+"Specifying a structural schema"). pydantic speaks JSON Schema 2020-12; this module translates what the models
+use and refuses what it does not know, so that nothing is lost without a word.
 """
 
 from typing import Any
@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 KEPT = {
-    "type", "format", "description", "enum", "default", "pattern", "minimum", "maximum", "minLength", "maxLength",
-    "minItems", "maxItems",
+    "type", "format", "description", "enum", "default", "pattern", "minimum", "maximum",
+    "minLength", "maxLength", "minItems", "maxItems",
 }  # fmt: skip
 DROPPED = {"title", "$defs"}
 
@@ -85,7 +85,7 @@ def _finished(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_default(part: dict[str, Any], *, optional: bool) -> dict[str, Any]:
-    """Let the defaults inside a part apply, and show, where the whole part is left out; unless absence has a meaning."""
+    """Let the defaults inside a part apply, and show, where it is all left out; unless that has a meaning."""
     if not optional and any("default" in sub for sub in part.get("properties", {}).values()):
         return {**part, "default": {}}
     return part

@@ -77,7 +77,8 @@ class TaskTypeSpec(ApiModel):
         json_schema_extra=rules(
             rule("has(self.template) != has(self.stages)", "set exactly one of template and stages"),
             rule(
-                "!has(self.requireResult) || !self.requireResult || (has(self.captureResult) && self.captureResult)",
+                "!has(self.requireResult) || !self.requireResult || "
+                "(has(self.captureResult) && self.captureResult)",
                 "requireResult needs captureResult: true",
             ),
         )
@@ -96,9 +97,10 @@ class TaskTypeSpec(ApiModel):
     retry: Retry = Field(default_factory=Retry, description="When a next attempt is made, and how often.")
     on_node_lost: Literal["Wait", "ReplaceUnsafe"] = Field(
         default="Wait",
-        description="When the node of a running attempt no longer answers: Wait for its return or its fencing, or "
-        "ReplaceUnsafe: start the next attempt once a living kubelet would have killed this one. The latter gives up "
-        "'never two at once' for a kubelet that is dead while its containers live on." + LATER,
+        description="When the node of a running attempt no longer answers: Wait for its return or its "
+        "fencing, or ReplaceUnsafe: start the next attempt once a living kubelet would have killed this one. "
+        "The latter gives up 'never two at once' for a kubelet that is dead while its containers live on."
+        + LATER,
     )
     max_concurrent: int = Field(
         default=10,

@@ -1,7 +1,7 @@
 """The pod template of a TaskType: as much of it as the rules need, the rest as it comes.
 
-A full copy of the pod schema is 126–378 KB in a CRD; what the rules don't look at is preserved and judged by the
-API server itself, when the type's Job is tried as a dry run.
+A full copy of the pod schema is 126–378 KB in a CRD; what the rules don't look at is preserved and judged by
+the API server itself, when the type's Job is tried as a dry run.
 """
 
 from typing import Any
@@ -51,12 +51,13 @@ class Container(OpenModel):
             **rules(
                 rule(
                     "!has(self.lifecycle) || !has(self.lifecycle.postStart)",
-                    "lifecycle.postStart is not allowed: the kubelet does not look at the deadline while it runs. "
-                    "Do that work in the container itself or in an init container",
+                    "lifecycle.postStart is not allowed: the kubelet does not look at the deadline while it "
+                    "runs. Do that work in the container itself or in an init container",
                 ),
                 rule(
                     "!has(self.restartPolicyRules)",
-                    "restartPolicyRules is not allowed: an attempt is one run of the process. Set the type's retry",
+                    "restartPolicyRules is not allowed: an attempt is one run of the process. "
+                    "Set the type's retry",
                 ),
             ),
         }
@@ -90,11 +91,13 @@ class PodSpec(OpenModel):
                 ),
                 rule(
                     "!has(self.restartPolicy) || self.restartPolicy == 'Never'",
-                    "restartPolicy must be Never or left out: a next attempt is a new pod. Set the type's retry",
+                    "restartPolicy must be Never or left out: a next attempt is a new pod. "
+                    "Set the type's retry",
                 ),
                 rule(
                     "self.containers.all(c, !has(c.restartPolicy) || c.restartPolicy == 'Never')",
-                    "a container's own restartPolicy must be Never or left out: an attempt is one run of the process",
+                    "a container's own restartPolicy must be Never or left out: "
+                    "an attempt is one run of the process",
                 ),
                 rule(
                     "!has(self.initContainers) || self.initContainers.all(c, !has(c.restartPolicy) || "

@@ -9,6 +9,7 @@ from typing import Any
 from kubernetes import config
 from kubernetes.client import ApiException, CustomObjectsApi
 from kubernetes.watch import Watch
+from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -148,7 +149,7 @@ def _picture(progress: Progress, kind: str) -> RenderableType:
 
 def phase_table(progress: Progress) -> Table:
     """Return the table of tasks and attempts by phase."""
-    table = Table(title="Tasks by phase")
+    table = Table(title="Tasks by phase", box=box.SIMPLE)
     for heading in ("Phase", "Tasks", "Attempts"):
         table.add_column(heading, justify="left" if heading == "Phase" else "right")
     for phase in Phase:
@@ -164,7 +165,7 @@ def error_table(progress: Progress) -> Table | None:
     groups = errors(progress.tasks.values())
     if not groups:
         return None
-    table = Table(title="Errors")
+    table = Table(title="Errors", box=box.SIMPLE)
     for heading in ("Tasks", "Reason", "Last attempt", "Which"):
         table.add_column(heading, justify="right" if heading == "Tasks" else "left")
     for group in groups:
@@ -195,24 +196,22 @@ def history_table(task: AsyncTask) -> Table:
     """Return a task's schedule log."""
     status = task.status
     title = f"{task.metadata.name}: {status.phase.value}" + (f" ({status.reason})" if status.reason else "")
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE)
     for heading in (
         "Attempt",
         "Job",
-        "Node",
         "Start",
         "End",
         "Outcome",
-        "Exit code",
+        "Exit",
         "Reason",
         "Proof of death",
     ):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for attempt in status.attempts:
         table.add_row(
             str(attempt.number),
             attempt.job_name,
-            attempt.node_name or "",
             f"{attempt.start_time:%H:%M:%S}" if attempt.start_time else "",
             f"{attempt.end_time:%H:%M:%S}" if attempt.end_time else "",
             attempt.outcome.value if attempt.outcome else "running",

@@ -1,8 +1,9 @@
 """Every rule of a task's life.
 
-`decide` looks at one task, its type, its Jobs and pods, and says what to do now. It is a pure function: it can be
-asked again at any time, after any crash, and says the same; what it asks for may be done twice without harm, because
-a Job's name is the claim of its attempt and an outcome is folded in once, by the attempt's number.
+`decide` looks at one task, its type, its Jobs and pods, and says what to do now. It is a pure function: it
+can be asked again at any time, after any crash, and says the same; what it asks for may be done twice without
+harm, because a Job's name is the claim of its attempt and an outcome is folded in once, by the attempt's
+number.
 """
 
 from collections.abc import Mapping
@@ -31,10 +32,10 @@ from asyncflow.core.outcome import Ending, judge
 from asyncflow.core.rules import Rules, rules_for
 
 RECORD_AFTER = timedelta(seconds=4)
-"""A running attempt is written to the status once it has lasted so long: a short one costs no write of its own.
+"""A running attempt goes into the status once it has lasted so long: a short one costs no write of its own.
 
-A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt whose
-process ends at once takes two to three.
+A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt
+whose process ends at once takes two to three.
 """
 
 EVIDENCE_AFTER = timedelta(seconds=2)
@@ -111,11 +112,11 @@ def decide(seen: Snapshot, now: datetime) -> Decision:
     return _between_attempts(seen, folded.status, rules, now)
 
 
-# --- the end of attempts ------------------------------------------------------------------------------------------
+# --- the end of attempts ------------------------------------------------------------------------------------
 
 
 def _fold(seen: Snapshot, rules: Rules | None, now: datetime) -> _Folded:
-    """Fold the outcomes of all Jobs that have ended into the status, each once, in the order of their attempts."""
+    """Fold the outcomes of all ended Jobs into the status, each once, in the order of their attempts."""
     status = seen.task.status
     for job, gone in _with_vanished(seen):
         if job.attempt < (status.attempt or 0) or _recorded(status, job.attempt):
@@ -132,7 +133,7 @@ def _fold(seen: Snapshot, rules: Rules | None, now: datetime) -> _Folded:
 
 
 def _with_vanished(seen: Snapshot) -> list[tuple[JobView, bool]]:
-    """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none any more."""
+    """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none."""
     task = seen.task
     there = {job.attempt for job in seen.jobs}
     vanished = [
@@ -244,7 +245,7 @@ def _stuck(seen: Snapshot, status: AsyncTaskStatus, job: JobView, ending: Ending
     return _decision(seen, status, actions=[*look], live=True, wake=due if now < due else None)
 
 
-# --- while an attempt runs ----------------------------------------------------------------------------------------
+# --- while an attempt runs ----------------------------------------------------------------------------------
 
 
 def _while_running(seen: Snapshot, status: AsyncTaskStatus, job: JobView, now: datetime) -> Decision:
@@ -301,7 +302,7 @@ def _lease(job: JobView) -> TaskLease | None:
     )
 
 
-# --- between attempts ---------------------------------------------------------------------------------------------
+# --- between attempts ---------------------------------------------------------------------------------------
 
 
 def _between_attempts(
@@ -360,8 +361,8 @@ def _terminal(
             return (
                 Phase.FAILED,
                 "PayloadTooLarge",
-                f"spec.payload has {size} bytes of JSON, at most {MAX_PAYLOAD_BYTES} fit: keep the data elsewhere and "
-                "put its address into the payload",
+                f"spec.payload has {size} bytes of JSON, at most {MAX_PAYLOAD_BYTES} fit: "
+                "keep the data elsewhere and put its address into the payload",
             )
     if last is None or rules is None:
         return None
@@ -382,7 +383,7 @@ def _terminal(
 def _reason_to_wait(
     seen: Snapshot, status: AsyncTaskStatus, rules: Rules | None, now: datetime
 ) -> tuple[str, str, datetime | None] | None:
-    """Tell what keeps the next attempt from starting: the reason, a sentence, and until when, if that is known.
+    """Tell what keeps the next attempt from starting: the reason, a sentence, and until when, if known.
 
     An empty reason waits without a word: it is a matter of moments.
     """
@@ -426,7 +427,7 @@ def _total_end(task: AsyncTask, kind: TaskType | None) -> datetime | None:
     return _since(task) + timedelta(seconds=total) if total else None
 
 
-# --- the end of the task ------------------------------------------------------------------------------------------
+# --- the end of the task ------------------------------------------------------------------------------------
 
 CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
 
@@ -474,7 +475,7 @@ def _unfinished(seen: Snapshot) -> list[JobView]:
     return [job for job in seen.jobs if not job.finished and job.uid not in seen.gone]
 
 
-# --- what is written ----------------------------------------------------------------------------------------------
+# --- what is written ----------------------------------------------------------------------------------------
 
 
 def _set(

@@ -1,7 +1,7 @@
 """Who may start: at most so many live attempts of a type, the others in order.
 
-Order is by priority (the higher first), then by the time since when a task is due, then by its name. Every operation
-costs O(log n).
+Order is by priority (the higher first), then by the time since when a task is due, then by its name. Every
+operation costs O(log n).
 """
 
 import heapq
@@ -19,7 +19,7 @@ def rank(priority: int, since: datetime, name: str, uid: str) -> Rank:
 
 @dataclass(slots=True)
 class Slots:
-    """The slots of one type. The limit is exact: a slot is taken before a Job is made and freed after its end."""
+    """Slots of one type. The limit is exact: a slot is taken before a Job is made and freed after its end."""
 
     limit: int = 0
     live: set[str] = field(default_factory=set)
@@ -35,7 +35,7 @@ class Slots:
         return len(self._ranks)
 
     def expect(self, uids: Iterable[str]) -> None:
-        """Grant nothing until each of these tasks has had its say: many come at once, and the first in order goes first.
+        """Grant nothing until each of these tasks has had its say: of many, the first in order goes first.
 
         So it is after a start, and when a type changes.
         """

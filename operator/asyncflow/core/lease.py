@@ -31,7 +31,7 @@ def provisional_expiry(created: datetime, job_deadline: int, rules: Rules) -> da
 
 
 def running_expiry(pod_start: datetime, rules: Rules) -> datetime:
-    """Return the lease's end once the pod's ``startTime`` is known: after it, a living kubelet has killed it."""
+    """Return the lease's end once ``startTime`` is known: after it, a living kubelet has killed the pod."""
     return pod_start + timedelta(
         seconds=rules.attempt_seconds + rules.grace_seconds + KUBELET_SECONDS + rules.margin_seconds
     )

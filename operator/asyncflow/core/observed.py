@@ -9,7 +9,7 @@ from asyncflow.api import names
 from asyncflow.api.meta import parse_time
 
 EXIT_CODE = re.compile(r"\bfailed with exit code (\d+)\b")
-"""As the Job controller writes it into the condition's message of a Job that a rule on exit codes failed (KEP-3329)."""
+"""As the Job controller puts it into a condition's message if an exit-code rule failed the Job (KEP-3329)."""
 
 POLICY_REASON = "PodFailurePolicy"
 DEADLINE_REASON = "DeadlineExceeded"
@@ -34,7 +34,7 @@ class JobView:
     complete: bool = False
     failed: bool = False
     ending: bool = False
-    """A terminal condition is on its way (``FailureTarget`` or ``SuccessCriteriaMet``), the pod may still run."""
+    """A terminal condition is coming (``FailureTarget`` or ``SuccessCriteriaMet``), the pod may still run."""
     reason: str = ""
     message: str = ""
     finish_time: datetime | None = None

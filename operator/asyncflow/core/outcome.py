@@ -1,8 +1,8 @@
 """How an attempt ended, and how that is known.
 
-Proof of death is one of: the kubelet reported the containers terminated; no pod was ever bound to a node and none can
-be any more; the node was fenced. A Job that is merely gone, or failed by a disruption, proves nothing: the pod
-garbage collector fails pods of vanished nodes while their processes run on.
+Proof of death is one of: the kubelet reported the containers terminated; no pod was ever bound to a node and
+none can be any more; the node was fenced. A Job that is merely gone, or failed by a disruption, proves
+nothing: the pod garbage collector fails pods of vanished nodes while their processes run on.
 """
 
 from collections.abc import Iterable

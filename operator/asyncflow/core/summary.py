@@ -47,7 +47,7 @@ class Progress:
         return len(self._ended) / span if self._ended and span > 0 else None
 
     def seconds_left(self, now: float) -> float | None:
-        """Return in how many seconds the last task may end at the present rate; None if that can't be told."""
+        """Return in how many seconds the last task may end at the present rate; None if it can't be told."""
         rate = self.rate(now)
         return self.open / rate if rate else None
 

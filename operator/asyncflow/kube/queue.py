@@ -1,7 +1,7 @@
 """The keyed work queue: each key is worked on by one worker at a time, and again if it was added meanwhile.
 
-The contract is that of client-go's workqueue: a key that is added many times before its turn is done once; a key
-whose work failed comes back after a growing pause.
+The contract is that of client-go's workqueue: a key that is added many times before its turn is done once; a
+key whose work failed comes back after a growing pause.
 """
 
 import asyncio

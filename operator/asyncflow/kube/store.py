@@ -1,8 +1,8 @@
 """The store: what is known of the cluster, with the indexes that the work needs.
 
-It is filled by lists, by watch events and by the answers to our own writes, in whatever order they come: an object is
-replaced only by a newer one (resource versions are comparable: KEP-5504), and one that was deleted does not come back
-from an older list.
+It is filled by lists, by watch events and by the answers to our own writes, in whatever order they come: an
+object is replaced only by a newer one (resource versions are comparable: KEP-5504), and one that was deleted
+does not come back from an older list.
 """
 
 import logging
