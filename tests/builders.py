@@ -119,6 +119,9 @@ def pod(of: JobView, **fields: Any) -> PodView:
         start_time=of.created,
         end_time=of.finish_time or of.created,
         exit_code=1,
+        dead=True,
+        attempt=of.attempt,
+        job_name=of.name,
     )
     return replace(view, **fields)
 
@@ -175,6 +178,6 @@ def pod_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status
             "labels": labels,
             "ownerReferences": [{"kind": "Job", "controller": True, "uid": f"job-{name}-{attempt}"}],
         },
-        "spec": {"nodeName": "node-1"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "main"}]},
         "status": {"phase": "Failed", **status},
     }

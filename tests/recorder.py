@@ -1,7 +1,7 @@
 """Processes that record their own lives: what really ran, and when, whatever any status says.
 
-A task's process appends a line every 100 ms to a file on its node, named by task and attempt. The last line
-is the last moment at which the process was alive.
+A task's process appends a line every 100 ms to a file of its own on its node, named by task, attempt and pod.
+The last line is the last moment at which the process was alive.
 """
 
 import re
@@ -21,7 +21,8 @@ attempt = int(os.environ["ASYNCFLOW_ATTEMPT"])
 if payload.get("ignoreTerm"):
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 end = time.monotonic() + payload.get("seconds", 0)
-with open("/records/%s.%d" % (os.environ["ASYNCFLOW_TASK"], attempt), "a", buffering=1) as record:
+name = "/records/%s.%d.%s" % (os.environ["ASYNCFLOW_TASK"], attempt, os.uname().nodename)
+with open(name, "a", buffering=1) as record:
     while True:
         record.write("%.3f %d\\n" % (time.time(), os.getpid()))
         if time.monotonic() >= end and not payload.get("hang"):
@@ -78,7 +79,7 @@ class Records:
         lives = []
         for line in told.splitlines():
             name, first, _, last, _ = line.split()
-            task, _, attempt = name.rpartition(".")
+            task, attempt, _ = name.split(".")
             lives.append(Life(task, int(attempt), float(first), float(last)))
         return sorted(lives, key=lambda life: life.first)
 

@@ -60,16 +60,7 @@ def test_the_operators_pod_is_deleted_while_tasks_run(
     for _ in range(2):
         ended = sum(1 for t in ns.all("AsyncTask") if t["status"]["phase"] == "Succeeded")
         _wait_for_ended(ns, names, ended + 2)
-        kube.kubectl(
-            "-n",
-            "asyncflow-system",
-            "delete",
-            "pod",
-            "-l",
-            "app.kubernetes.io/name=asyncflow",
-            "--force",
-            "--grace-period=0",
-        )
+        _kill_operator(kube)
     bodies = ns.wait_ended(names, seconds=180)
     for n, name in enumerate(names):
         expected = [("Failed", 1), ("Succeeded", None)] if n % 3 == 0 else [("Succeeded", None)]
@@ -125,6 +116,43 @@ def test_deleting_a_task_deletes_job_pod_and_process(ns: Namespace, records: Rec
     ns.wait_gone("Job", "a-0-1", seconds=90)
     ns.wait_gone("Pod", pod["metadata"]["name"], seconds=90)
     _assert_silent(records, "a")
+
+
+def test_a_task_made_anew_under_its_name_waits_for_the_old_process(ns: Namespace, records: Records) -> None:
+    ns.task_type(pod=records.pod(grace=8))
+    old = ns.task("a", payload={"hang": True, "ignoreTerm": True})
+    _wait_alive(records, "a")
+    ns.delete("AsyncTask", "a")
+    ns.wait_gone("AsyncTask", "a")
+    new = ns.task("a", payload={"seconds": 1})
+    assert new["metadata"]["uid"] != old["metadata"]["uid"]
+    body = ns.wait_phase("a", "Succeeded", "Failed", seconds=120)
+    assert attempts(body) == [("Succeeded", None)]
+    lives = records.of("a")
+    assert [life.attempt for life in lives] == [1, 1]
+    assert overlaps(lives) == []
+
+
+def test_the_operator_is_killed_while_a_cancelled_process_dies(
+    ns: Namespace, records: Records, kube: KubeCluster
+) -> None:
+    ns.task_type(pod=records.pod(grace=4))
+    ns.task("a", payload={"hang": True, "ignoreTerm": True})
+    ns.wait_phase("a", "Running")
+    _wait_alive(records, "a")
+    ns.patch("AsyncTask", "a", {"spec": {"cancel": True}})
+    stopping = "asyncflow.dev/stop-reason"
+    ns.wait("Job", "a-0-1", lambda job: stopping in job["metadata"]["annotations"])
+    _kill_operator(kube)
+    body = ns.wait_phase("a", "Cancelled", "Failed", "Succeeded", seconds=120)
+    assert body["status"]["phase"] == "Cancelled"
+    assert body["status"]["attempts"][0]["proofOfDeath"] == "Node"
+    _assert_silent(records, "a")
+
+
+def _kill_operator(kube: KubeCluster) -> None:
+    pods = ["pod", "-l", "app.kubernetes.io/name=asyncflow", "--force", "--grace-period=0"]
+    kube.kubectl("-n", "asyncflow-system", "delete", *pods)
 
 
 def _wait_alive(records: Records, task: str, seconds: float = 30) -> None:

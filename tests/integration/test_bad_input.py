@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster import API, POD, Namespace, Refused
 
@@ -54,6 +55,8 @@ class TestRefusedTypes:
                 "restartPolicyRules is not allowed",
             ),
             ({"containers": []}, "spec.template.spec.containers"),
+            (containers(env={"A": "b"}), "spec.template.spec.containers[0].env"),
+            (containers(env=[{"value": "b"}]), "spec.template.spec.containers[0].env[0].name"),
         ],
     )
     def test_a_pod_that_would_break_a_promise(self, ns: Namespace, pod: dict[str, Any], remedy: str) -> None:
@@ -78,6 +81,8 @@ class TestRefusedTasks:
             ("a", {"payload": "text"}, "spec.payload"),
             ("a", {"priority": 10_000_000}, "spec.priority"),
             ("a", {"notBefore": "tomorrow"}, "spec.notBefore"),
+            ("a", {"notBefore": "2026-01-01t08:00:00z"}, "spec.notBefore"),
+            ("a", {"notBefore": "9999-12-31T23:59:59Z"}, "spec.notBefore"),
             ("a", {"deadlines": {"totalSeconds": -1}}, "spec.deadlines.totalSeconds"),
         ],
     )
@@ -176,6 +181,23 @@ class TestShownOnTheTask:
         ns.delete("Job", "a-0-1", propagationPolicy="Background")
         ns.wait_phase("a", "Succeeded")
 
+    def test_a_number_beyond_64_bits_does_not_stop_the_task(self, ns: Namespace) -> None:
+        ns.task_type()
+        ns.task("a", payload={"n": 10**20})
+        ns.wait_phase("a", "Succeeded")
+
+    def test_a_policy_that_refuses_jobs_for_a_while(self, ns: Namespace, control_plane: Any) -> None:
+        policy = refusal_of_jobs(ns.name)
+        control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(policy))
+        try:
+            ns.task_type()
+            ns.task("a")
+            ready = ns.condition("TaskType", "t", "Ready", status="False")
+            assert "no Jobs today" in ready["message"]
+        finally:
+            control_plane.kubectl("delete", "-f", "-", stdin=yaml.safe_dump_all(policy))
+        ns.wait_phase("a", "Succeeded", seconds=120)
+
     def test_a_payload_that_is_too_large(self, ns: Namespace) -> None:
         ns.task_type()
         ns.task("a", payload={"x": "y" * 33_000})
@@ -185,6 +207,34 @@ class TestShownOnTheTask:
         spec = {"stages": [{"name": "one", "template": {"spec": containers()}}]}
         ns.create({"apiVersion": API, "kind": "TaskType", "metadata": {"name": "s"}, "spec": spec})
         assert ns.condition("TaskType", "s", "Ready", status="False")["reason"] == "StagesNotSupported"
+
+
+def refusal_of_jobs(namespace: str) -> list[dict[str, Any]]:
+    """Return a policy under which no Job can be created in a namespace."""
+    group = "admissionregistration.k8s.io/v1"
+    jobs = {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+    ours = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    return [
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicy",
+            "metadata": {"name": namespace},
+            "spec": {
+                "matchConstraints": {"resourceRules": [jobs]},
+                "validations": [{"expression": "false", "message": "no Jobs today"}],
+            },
+        },
+        {
+            "apiVersion": group,
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": namespace},
+            "spec": {
+                "policyName": namespace,
+                "validationActions": ["Deny"],
+                "matchResources": {"namespaceSelector": ours},
+            },
+        },
+    ]
 
 
 def quota(hard: dict[str, str]) -> dict[str, Any]:
@@ -226,7 +276,5 @@ class TestForPeople:
 
 
 def pod() -> dict[str, Any]:
-    import yaml
-
     made: dict[str, Any] = yaml.safe_load(POD)
     return made

@@ -2,11 +2,13 @@
 
 import calendar
 import time
+from collections import Counter
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from cluster import Cluster, Namespace
+from cluster import Namespace
 from operator_process import OperatorProcess
 
 TASK_LABEL = "asyncflow.dev/task"
@@ -71,29 +73,28 @@ class TestOutcomes:
 
 
 class TestWrites:
-    def test_a_short_task_costs_its_job_and_one_status_write(
-        self, ns: Namespace, cluster: Cluster, control_plane: Any
-    ) -> None:
+    def test_a_short_task_costs_its_job_and_one_status_write(self, ns: Namespace) -> None:
         ns.task_type(maxConcurrent=50)
-        before = _status_writes(control_plane)
-        names = [f"a-{n}" for n in range(20)]
+        names = [f"a-{n}" for n in range(10)]
         for name in names:
             ns.task(name)
-        ns.wait_ended(names)
-        assert _status_writes(control_plane) - before == 20
+        writes, open_tasks = Counter[str](), set(names)
+        for event, body in ns.watch("AsyncTask", seconds=60):
+            name = body["metadata"]["name"]
+            writes[name] += event == "MODIFIED"
+            if body["status"]["phase"] == "Succeeded":
+                open_tasks.discard(name)
+            if not open_tasks:
+                break
+        short = [job["metadata"]["labels"][TASK_LABEL] for job in ns.all("Job") if _seconds(job) <= 2]
+        assert short, "no attempt was short: this machine is too slow to tell"
+        assert {name: writes[name] for name in short} == dict.fromkeys(short, 1)
 
 
-def _status_writes(control_plane: Any) -> int:
-    lines = control_plane.kubectl("get", "--raw", "/metrics").splitlines()
-    return sum(
-        int(float(line.rsplit(" ", 1)[1]))
-        for line in lines
-        if line.startswith("apiserver_request_total{")
-        and 'resource="asynctasks"' in line
-        and 'subresource="status"' in line
-        and 'verb="PATCH"' in line
-        and 'code="200"' in line
-    )
+def _seconds(job: dict[str, Any]) -> float:
+    """Return how long a Job lasted from its creation, in seconds."""
+    ended = datetime.fromisoformat(job["status"]["completionTime"])
+    return (ended - datetime.fromisoformat(job["metadata"]["creationTimestamp"])).total_seconds()
 
 
 class TestIntervention:
@@ -106,7 +107,9 @@ class TestIntervention:
         assert body["status"]["phase"] == "Cancelled"
         (entry,) = body["status"]["attempts"]
         assert (entry["outcome"], entry["proofOfDeath"]) == ("Cancelled", "Node")
-        assert ns.all("Pod") == []
+        (pod,) = ns.all("Pod")
+        assert pod["status"]["phase"] == "Failed"
+        assert "terminated" in pod["status"]["containerStatuses"][0]["state"]
 
     def test_deleting_a_task_deletes_its_job_and_pod(self, ns: Namespace) -> None:
         ns.task_type()
@@ -190,6 +193,17 @@ class TestSlots:
             ns.wait_phase(f"a-{n}", "Running")
 
 
+def _wait_for_ended(ns: Namespace, count: int) -> None:
+    """Wait until so many tasks have succeeded."""
+    done: set[str] = set()
+    for _, body in ns.watch("AsyncTask", seconds=60):
+        if body["status"]["phase"] == "Succeeded":
+            done.add(body["metadata"]["name"])
+        if len(done) >= count:
+            return
+    raise AssertionError(f"only {len(done)} tasks succeeded within 60 s")
+
+
 def _wait_past(creation: str) -> None:
     """Let the second of a creation pass: objects of one second have no order by age."""
     second = calendar.timegm(time.strptime(creation, "%Y-%m-%dT%H:%M:%SZ"))
@@ -202,6 +216,34 @@ def _finished(job: dict[str, Any]) -> bool:
 
 
 class TestOperatorLoss:
+    def test_order_is_kept_across_a_restart(self, ns: Namespace, operator: OperatorProcess) -> None:
+        ns.task_type(maxConcurrent=1)
+        ns.task("first", payload={"seconds": 3})
+        ns.wait("Job", "first-0-1", lambda _: True)
+        operator.kill()
+        for name, priority in (("a-low", -5), ("b-mid", 0), ("c-high", 5)):
+            ns.task(name, priority=priority)
+        ns.wait("Job", "first-0-1", _finished)
+        operator.start()
+        ns.wait_ended(["first", "a-low", "b-mid", "c-high"])
+        jobs = sorted(ns.all("Job"), key=lambda job: job["status"]["startTime"])
+        assert [job["metadata"]["labels"][TASK_LABEL] for job in jobs] == [
+            "first",
+            "c-high",
+            "b-mid",
+            "a-low",
+        ]
+
+    def test_tasks_that_are_deleted_before_their_turn_hold_up_nobody(self, ns: Namespace) -> None:
+        ns.task_type(maxConcurrent=1)
+        for n in range(20):
+            ns.task(f"gone-{n}")
+        ns.patch("TaskType", "t", {"spec": {"maxConcurrent": 2}})
+        for n in range(20):
+            ns.delete("AsyncTask", f"gone-{n}")
+        ns.task("a")
+        ns.wait_phase("a", "Succeeded", seconds=120)
+
     def test_killed_outright_it_loses_nothing_and_starts_nothing_twice(
         self, ns: Namespace, operator: OperatorProcess
     ) -> None:
@@ -209,16 +251,19 @@ class TestOperatorLoss:
         names = [f"a-{n}" for n in range(20)]
         for n, name in enumerate(names):
             ns.task(name, payload={"seconds": 0.3, "exits": [1, 0] if n % 4 == 0 else [0]})
-        for _ in range(3):
-            ns.wait("AsyncTask", names[-1], lambda _: True)
-            ended = sum(1 for t in ns.all("AsyncTask") if t["status"]["phase"] == "Succeeded")
-            if ended < 20:
-                operator.kill()
-                operator.start()
+        for ended in (3, 8, 13):
+            _wait_for_ended(ns, ended)
+            operator.kill()
+            operator.start()
         bodies = ns.wait_ended(names)
         for n, name in enumerate(names):
             expected = [("Failed", 1), ("Succeeded", None)] if n % 4 == 0 else [("Succeeded", None)]
             assert attempts(bodies[name]) == expected, name
+        made = Counter(
+            e["involvedObject"]["name"] for e in ns.all("Event") if e["reason"] == "SuccessfulCreate"
+        )
+        wanted = [f"{name}-0-{k}" for n, name in enumerate(names) for k in ((1, 2) if n % 4 == 0 else (1,))]
+        assert made == Counter(wanted), "each attempt had one pod"
 
     def test_a_task_that_ended_while_it_was_away_is_recorded(
         self, ns: Namespace, operator: OperatorProcess

@@ -83,6 +83,11 @@ class TestStart:
         assert status_of(later).reason == ""
         assert not is_true(status_of(later).conditions, "Waiting")
 
+    def test_what_held_up_one_job_does_not_hold_up_the_next(self) -> None:
+        assert (
+            look(task(), 1, obstacle=Obstacle("PodNotCreated", "", at(5), "job-order-1-1")).start is not None
+        )
+
     def test_a_payload_that_is_too_large_fails_the_task_and_names_the_bound(self) -> None:
         decision = look(task(payload={"x": "y" * 40_000}))
         assert status_of(decision).phase is Phase.FAILED
@@ -124,7 +129,7 @@ class TestRunning:
         assert look(task(), 5, jobs=(bare,)).wake == at(8)
         assert ExplainJob(bare.name, bare.uid) in look(task(), 8, jobs=(bare,)).actions
         hindered = look(
-            task(), 9, jobs=(bare,), obstacle=Obstacle("QuotaExceeded", "exceeded quota: q", at(13))
+            task(), 9, jobs=(bare,), obstacle=Obstacle("QuotaExceeded", "exceeded quota: q", at(13), bare.uid)
         )
         assert status_of(hindered).reason == "QuotaExceeded"
         assert hindered.live
@@ -247,7 +252,7 @@ class TestProof:
 
     def test_a_failed_pod_whose_container_may_run_on_is_no_proof(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
-        ghost = pod(lost, disruption="DeletionByPodGC", exit_code=None, running=True)
+        ghost = pod(lost, disruption="DeletionByPodGC", exit_code=None, dead=False)
         decision = look(task(), 60, jobs=(lost,), pods=(ghost,), looked={lost.uid: at(60)})
         assert decision.start is None
         assert is_true(status_of(decision).conditions, "Stuck")
@@ -270,11 +275,35 @@ class TestProof:
         assert decision.start is None
         assert decision.actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
 
+    def test_a_stuck_attempt_is_on_record_and_survives_its_job(self) -> None:
+        lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
+        stuck = written(task(), look(task(), 60, jobs=(lost,), looked={lost.uid: at(60)}))
+        assert [a.number for a in stuck.status.attempts] == [1]
+        later = look(stuck, 200, looked={lost.uid: at(199)})
+        assert later.start is None
+        assert later.live
+
+    def test_a_pod_without_job_or_record_is_an_attempt_that_exists(self) -> None:
+        alive = pod(job(), phase="Running", exit_code=None, dead=False)
+        decision = look(task(), 60, pods=(alive,))
+        assert decision.start is None
+        assert decision.live
+
+    def test_a_witness_that_says_too_little_is_asked_at_once(self) -> None:
+        lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
+        ghost = pod(lost, disruption="DeletionByPodGC", exit_code=None, dead=False)
+        assert ReadPods(lost.name, lost.uid) in look(task(), 60, jobs=(lost,), pods=(ghost,)).actions
+
+    def test_a_kill_by_the_jobs_own_deadline_is_a_time_out(self) -> None:
+        ended = failed(reason="DeadlineExceeded", message="")
+        decision = look(task(), 20, jobs=(ended,), pods=(pod(ended, exit_code=143),))
+        assert status_of(decision).attempts[0].outcome is Outcome.TIMED_OUT
+
     def test_a_stuck_task_looks_again_and_recovers(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
         stuck = written(task(), look(task(), 60, jobs=(lost,), looked={lost.uid: at(60)}))
-        assert look(stuck, 65, jobs=(lost,), looked={lost.uid: at(60)}).wake == at(70)
-        assert look(stuck, 70, jobs=(lost,), looked={lost.uid: at(60)}).actions == (
+        assert look(stuck, 62, jobs=(lost,), looked={lost.uid: at(60)}).wake == at(63)
+        assert look(stuck, 63, jobs=(lost,), looked={lost.uid: at(60)}).actions == (
             ReadPods(lost.name, lost.uid),
         )
         healed = look(stuck, 71, jobs=(lost,), pods=(pod(lost, exit_code=137, disruption="x"),))
@@ -294,7 +323,10 @@ class TestProof:
     def test_a_pod_that_was_never_bound_never_started(self) -> None:
         ended = job(failed=True, reason="DeadlineExceeded", finish_time=at(900))
         decision = look(
-            task(), 905, jobs=(ended,), pods=(pod(ended, node_name="", exit_code=None, deleting=True),)
+            task(),
+            905,
+            jobs=(ended,),
+            pods=(pod(ended, node_name="", exit_code=None, dead=False, deleting=True),),
         )
         (entry,) = status_of(decision).attempts
         assert (entry.outcome, entry.proof_of_death) == (Outcome.NOT_STARTED, Proof.NEVER_STARTED)
@@ -334,7 +366,7 @@ def test_the_waiting_condition_keeps_the_time_of_its_change() -> None:
 
 def test_a_running_pod_is_never_taken_for_dead() -> None:
     ended = failed(message="", reason="DeadlineExceeded")
-    alive = replace(pod(ended), phase="Running", exit_code=None, running=True)
+    alive = replace(pod(ended), phase="Running", exit_code=None, dead=False)
     decision = look(task(), 60, jobs=(ended,), pods=(alive,), looked={ended.uid: at(60)})
     assert decision.start is None
     assert decision.live

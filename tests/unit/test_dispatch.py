@@ -36,7 +36,7 @@ class SlotsMachine(RuleBasedStateMachine):
     @rule(uid=UIDS, priority=st.integers(-2, 2), age=st.integers(0, 5))
     def offer(self, uid: str, priority: int, age: int) -> None:
         if uid in self.slots.live:
-            return
+            self.holding.discard(uid)  # its attempt has ended: it asks for the next one
         place = rank(priority, T0 - timedelta(seconds=age), f"n{age}", uid)
         if uid not in self.holding:
             self.waiting[uid] = place

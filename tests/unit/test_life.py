@@ -160,7 +160,33 @@ def test_a_task_ends_once_within_its_budgets(
     assert all(a.outcome is not Outcome.SUCCEEDED for a in status.attempts[:-1])
 
 
-@given(st.integers(0, 10_000), st.booleans())
-def test_deciding_twice_says_the_same(seconds: int, running: bool) -> None:
-    seen = Snapshot(task(), kind(), jobs=(job(),) if running else ())
-    assert decide(seen, at(seconds)) == decide(seen, at(seconds))
+@given(
+    fates=st.lists(st.sampled_from([*FATES, "lost"]), min_size=12, max_size=12),
+    restarts=st.lists(st.booleans(), min_size=60, max_size=60),
+)
+def test_an_operator_that_forgets_never_starts_a_second_attempt_on_a_guess(
+    fates: list[str], restarts: list[bool]
+) -> None:
+    """At a restart what the API server no longer has is gone: the Jobs and pods that were deleted."""
+    world = World(task())
+    fortune = iter(fates)
+    for restart in restarts:
+        if restart:
+            for uid in world.gone:
+                world.jobs.pop(uid, None)
+                world.pods.pop(f"pod-{uid}", None)
+            world.gone.clear()
+            world.looked.clear()
+        moved = world.step(loses_write=False)
+        living = world.live()
+        if living and not moved:
+            world.now += 10
+            world.step(loses_write=False)
+            fate = next(fortune)
+            if fate == "lost":  # the Job and its pod are deleted, and the process may live on
+                world.gone.add(living[0].uid)
+            else:
+                world.end(living[0], fate)
+    lost = [a for a in world.task.status.attempts if a.outcome is not None and a.proof_of_death is None]
+    assert lost == []
+    assert len(world.started) == len(set(world.started))

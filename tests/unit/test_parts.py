@@ -50,7 +50,7 @@ class TestLease:
     def test_the_total_cuts_the_jobs_deadline_and_never_to_nothing(self, left: float) -> None:
         deadline = lease.job_deadline_seconds(rules(), left)
         assert 1 <= deadline <= 1080
-        assert deadline <= max(1, left)
+        assert deadline <= max(0, left) + lease.BACKSTOP_SECONDS
 
 
 class TestJob:
@@ -130,19 +130,40 @@ class TestObserved:
         assert job_view(body) is None
 
     @pytest.mark.parametrize(
-        ("states", "code", "running"),
+        ("states", "code", "dead"),
         [
-            ([{"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 3}}], 3, False),
-            ([{"terminated": {"exitCode": 0}}], 0, False),
-            ([{"terminated": {"exitCode": 1}}, {"running": {}}], 1, True),
+            ([{"terminated": {"exitCode": 3}}], 3, True),
+            ([{"terminated": {"exitCode": 0}}], 0, True),
+            ([{"running": {}}], None, False),
             ([{"waiting": {"reason": "ErrImagePull"}}], None, False),
             ([], None, False),
         ],
     )
-    def test_a_pods_exit_code(self, states: list[dict[str, object]], code: int | None, running: bool) -> None:
+    def test_a_pods_exit_code(self, states: list[dict[str, object]], code: int | None, dead: bool) -> None:
         view = pod_view(pod_body(containerStatuses=[{"state": state} for state in states]))
         assert view is not None
-        assert (view.exit_code, view.running) == (code, running)
+        assert (view.exit_code, view.dead) == (code, dead)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "dead"),
+        [
+            ({"terminated": {"exitCode": 0}}, {"waiting": {"reason": "PodInitializing"}}, False),
+            ({"terminated": {"exitCode": 1}}, {"running": {}}, False),
+            ({"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 3}}, True),
+        ],
+    )
+    def test_a_pod_is_dead_when_the_kubelet_has_said_so_of_every_container(
+        self, first: dict[str, object], second: dict[str, object], dead: bool
+    ) -> None:
+        body = pod_body(initContainerStatuses=[{"state": first}], containerStatuses=[{"state": second}])
+        body["spec"]["initContainers"] = [{"name": "first"}]
+        view = pod_view(body)
+        assert view is not None
+        assert view.dead is dead
+        del body["status"]["containerStatuses"]
+        unsaid = pod_view(body)
+        assert unsaid is not None
+        assert not unsaid.dead
 
 
 class TestTrial:

@@ -52,6 +52,12 @@ WAITING = "Waiting"
 STUCK = "Stuck"
 DECISION_REQUIRED = "DecisionRequired"
 
+MOMENT = (
+    r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+)
+"""A moment as every part of the system reads it; RFC 3339 allows more than Python and Go agree on."""
+
 IMMUTABLE = "is immutable: it says what the task is. Create another task instead"
 
 
@@ -95,7 +101,9 @@ class AsyncTaskSpec(ApiModel):
         default=None, description="The higher goes first; by default the type's priority."
     )
     not_before: Time | None = Field(
-        default=None, description="No attempt starts before this moment (RFC 3339)."
+        default=None,
+        description="No attempt starts before this moment (RFC 3339, such as 2026-01-31T08:00:00Z).",
+        json_schema_extra={"pattern": MOMENT},
     )
     lock_key: str | None = Field(
         default=None,

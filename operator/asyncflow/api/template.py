@@ -42,6 +42,14 @@ class Lifecycle(OpenModel):
     )
 
 
+class EnvVar(OpenModel):
+    """One environment variable; every field of the core API is kept."""
+
+    name: str = Field(
+        description="The variable's name; ASYNCFLOW_ is asyncflow's own prefix.", max_length=256
+    )
+
+
 class Container(OpenModel):
     """One container; every field of the core API is kept."""
 
@@ -65,6 +73,9 @@ class Container(OpenModel):
 
     name: str = Field(description="The container's name, unique in the pod.", min_length=1, max_length=63)
     image: str | None = Field(default=None, description="The container's image.", max_length=1024)
+    env: tuple[EnvVar, ...] | None = Field(
+        default=None, description="Environment variables; they may refer to asyncflow's.", max_length=500
+    )
     lifecycle: Lifecycle | None = Field(
         default=None, description="Hooks; preStop is allowed, postStart is not."
     )

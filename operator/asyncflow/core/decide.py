@@ -44,7 +44,7 @@ EVIDENCE_AFTER = timedelta(seconds=2)
 EXPLAIN_AFTER = timedelta(seconds=8)
 """How long a Job may be without a pod before its events are asked why."""
 
-LOOK_AGAIN_AFTER = timedelta(seconds=10)
+LOOK_AGAIN_AFTER = timedelta(seconds=3)
 """How often the pods of an attempt without proof of death are read."""
 
 NO_PROOF = "NoProofOfDeath"
@@ -60,7 +60,9 @@ class Obstacle:
     reason: str
     message: str
     retry_time: datetime
-    """When the start is tried again."""
+    """When it is tried again, or looked at again."""
+    job_uid: str = ""
+    """The Job that it holds up, if there is one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +138,17 @@ def _with_vanished(seen: Snapshot) -> list[tuple[JobView, bool]]:
     """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none."""
     task = seen.task
     there = {job.attempt for job in seen.jobs}
+    recorded = {attempt.number for attempt in task.status.attempts}
+    orphans = {
+        pod.attempt: Attempt(
+            number=pod.attempt, job_name=pod.job_name, job_uid=pod.job_uid, start_time=pod.start_time
+        )
+        for pod in seen.pods
+        if pod.attempt and pod.attempt not in there | recorded
+    }
     vanished = [
         (_vanished_job(task, attempt), True)
-        for attempt in task.status.attempts
+        for attempt in (*task.status.attempts, *orphans.values())
         if attempt.outcome is None and attempt.number not in there
     ]
     known = [(job, job.uid in seen.gone) for job in seen.jobs]
@@ -239,10 +249,13 @@ def _stuck(seen: Snapshot, status: AsyncTaskStatus, job: JobView, ending: Ending
         "no other attempt starts before there is one"
     )
     status = _set(status, now, api.STUCK, "True", NO_PROOF, message)
-    status = status.model_copy(update={"reason": NO_PROOF, "message": message})
-    due = seen.looked.get(job.uid, now) + LOOK_AGAIN_AFTER
-    look = [ReadPods(job.name, job.uid)] if now >= due else []
-    return _decision(seen, status, actions=[*look], live=True, wake=due if now < due else None)
+    update = {**_running(seen, status, job), "phase": status.phase, "reason": NO_PROOF, "message": message}
+    looked = seen.looked.get(job.uid)
+    if looked is None or now >= looked + LOOK_AGAIN_AFTER:
+        look: list[Action] = [ReadPods(job.name, job.uid)]
+        return _decision(seen, status.model_copy(update=update), actions=look, live=True)
+    wake = looked + LOOK_AGAIN_AFTER
+    return _decision(seen, status.model_copy(update=update), live=True, wake=wake)
 
 
 # --- while an attempt runs ----------------------------------------------------------------------------------
@@ -266,9 +279,10 @@ def _while_running(seen: Snapshot, status: AsyncTaskStatus, job: JobView, now: d
             actions.append(StopJob(job.name, job.uid, stop))
         reason, message = "Stopping", f"attempt {job.attempt} is being stopped: {stop}"
     elif not job.has_pod and not job.ending:
-        if seen.obstacle is not None:
-            reason, message = seen.obstacle.reason, seen.obstacle.message
-        due = max(job.created + EXPLAIN_AFTER, seen.obstacle.retry_time if seen.obstacle else job.created)
+        obstacle = seen.obstacle if seen.obstacle is not None and seen.obstacle.job_uid == job.uid else None
+        if obstacle is not None:
+            reason, message = obstacle.reason, obstacle.message
+        due = max(job.created + EXPLAIN_AFTER, obstacle.retry_time if obstacle else job.created)
         if now >= due:
             actions.append(ExplainJob(job.name, job.uid))
         else:
@@ -278,20 +292,22 @@ def _while_running(seen: Snapshot, status: AsyncTaskStatus, job: JobView, now: d
     if now < record_at and not stop:
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
     status = _set(status, now, api.WAITING, "True" if waiting else "False", reason, message)
-    status = status.model_copy(
-        update={
-            "phase": Phase.RUNNING,
-            "reason": reason,
-            "message": message,
-            "run": job.run,
-            "attempt": job.attempt,
-            "attempts": _history(status, _attempt(job), rules_for(task, seen.kind) if seen.kind else None),
-            "start_time": status.start_time or job.created,
-            "retry_time": None,
-            "lease": _lease(job),
-        }
-    )
-    return _decision(seen, status, actions=actions, live=True, wake=min(wakes, default=None))
+    update = {**_running(seen, status, job), "reason": reason, "message": message}
+    wake = min(wakes, default=None)
+    return _decision(seen, status.model_copy(update=update), actions=actions, live=True, wake=wake)
+
+
+def _running(seen: Snapshot, status: AsyncTaskStatus, job: JobView) -> dict[str, object]:
+    """Return the fields of a status that tell of an attempt under way."""
+    return {
+        "phase": Phase.RUNNING,
+        "run": job.run,
+        "attempt": job.attempt,
+        "attempts": _history(status, _attempt(job), rules_for(seen.task, seen.kind) if seen.kind else None),
+        "start_time": status.start_time or job.created,
+        "retry_time": None,
+        "lease": _lease(job),
+    }
 
 
 def _lease(job: JobView) -> TaskLease | None:
@@ -410,7 +426,7 @@ def _reason_to_wait(
         last = status.attempts[-1]
         code = f" with exit code {last.exit_code}" if last.exit_code else ""
         return "BackOff", f"attempt {last.number} ended as {last.outcome}{code}", status.retry_time
-    if seen.obstacle is not None and now < seen.obstacle.retry_time:
+    if seen.obstacle is not None and not seen.obstacle.job_uid and now < seen.obstacle.retry_time:
         return seen.obstacle.reason, seen.obstacle.message, seen.obstacle.retry_time
     return None
 

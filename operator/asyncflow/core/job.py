@@ -1,5 +1,6 @@
 """The Job of an attempt."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +30,11 @@ POD_FAILURE_POLICY = {
 
 def payload_text(task: AsyncTask) -> str:
     """Return the payload as compact JSON, as the container gets it."""
-    return orjson.dumps(task.spec.payload or {}).decode()
+    payload = task.spec.payload or {}
+    try:
+        return orjson.dumps(payload).decode()
+    except TypeError:  # an integer beyond 64 bits: let it through, a double to most readers
+        return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
 
 
 def environment(task: AsyncTask, rules: Rules, attempt: int, run: int, token: int) -> list[dict[str, str]]:
@@ -95,6 +100,8 @@ def attempt_job(
                 names.LEASE_ACQUIRED_ANNOTATION: format_time(now),
                 names.LEASE_EXPIRES_ANNOTATION: format_time(lease.provisional_expiry(now, deadline, rules)),
             },
+            # Kubernetes' own: when the task is deleted, the Job's name stays taken until its pods are gone.
+            "finalizers": ["foregroundDeletion"],
             "ownerReferences": [
                 {
                     "apiVersion": names.API_VERSION,

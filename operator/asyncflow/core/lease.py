@@ -7,6 +7,9 @@ from datetime import datetime, timedelta
 
 from asyncflow.core.rules import Rules
 
+BACKSTOP_SECONDS = 2
+"""By how much the Job's deadline comes after the task's total one: the operator ends the attempt first."""
+
 KUBELET_SECONDS = 2
 """What a kubelet may take beyond deadline and grace to kill the last process."""
 
@@ -17,7 +20,9 @@ def job_deadline_seconds(rules: Rules, total_left: float | None) -> int:
     A pod may wait and then run for its whole attempt; what is left of the task's total cuts that short.
     """
     longest = rules.pending_seconds + rules.attempt_seconds
-    return longest if total_left is None else max(1, min(longest, int(total_left)))
+    if total_left is None:
+        return longest
+    return min(longest, max(0, int(total_left)) + BACKSTOP_SECONDS)
 
 
 def provisional_expiry(created: datetime, job_deadline: int, rules: Rules) -> datetime:

@@ -42,7 +42,6 @@ class JobView:
     """Whether the Job controller has made its pod."""
     succeeded: int = 0
     stop_reason: str = ""
-    active_deadline_seconds: int = 0
     attempt_seconds: int = 0
     lease_token: int = 0
     lease_acquired: datetime | None = None
@@ -86,8 +85,10 @@ class PodView:
     """The reason of the pod's ``DisruptionTarget`` condition."""
     exit_code: int | None = None
     """Of the first container that ended with other than 0, else 0 if all ended, else unknown."""
-    running: bool = False
-    """Whether any container may still run, as far as the kubelet has said."""
+    dead: bool = False
+    """Whether the kubelet has said of every container that it has ended."""
+    attempt: int = 0
+    job_name: str = ""
 
     @property
     def terminal(self) -> bool:
@@ -103,7 +104,7 @@ def job_view(body: dict[str, Any]) -> JobView | None:
     task_uid = labels.get(names.TASK_UID_LABEL)
     if labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY or not task_uid:
         return None
-    spec, status = body.get("spec") or {}, body.get("status") or {}
+    status = body.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
     last = conditions.get("Complete") or conditions.get("Failed") or conditions.get("FailureTarget") or {}
     return JobView(
@@ -129,7 +130,6 @@ def job_view(body: dict[str, Any]) -> JobView | None:
         or any((status.get("uncountedTerminatedPods") or {}).values()),
         succeeded=status.get("succeeded", 0),
         stop_reason=annotations.get(names.STOP_REASON_ANNOTATION, ""),
-        active_deadline_seconds=spec.get("activeDeadlineSeconds", 0),
         attempt_seconds=_number(annotations.get(names.ATTEMPT_SECONDS_ANNOTATION)),
         lease_token=_number(annotations.get(names.LEASE_TOKEN_ANNOTATION)),
         lease_acquired=_time(annotations.get(names.LEASE_ACQUIRED_ANNOTATION)),
@@ -177,8 +177,15 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         deleting="deletionTimestamp" in meta,
         disruption=disruption.get("reason", ""),
         exit_code=next((code for code in codes if code), 0 if codes else None),
-        running=any("running" in state for state in states),
+        dead=len(ended) == len(states) == _containers(body),
+        attempt=_number(labels.get(names.ATTEMPT_LABEL)),
+        job_name=labels.get("batch.kubernetes.io/job-name", ""),
     )
+
+
+def _containers(body: dict[str, Any]) -> int:
+    spec = body.get("spec") or {}
+    return len(spec.get("initContainers") or ()) + len(spec.get("containers") or ())
 
 
 def _number(text: str | None) -> int:

@@ -51,7 +51,7 @@ def judge(
         return Ending(Outcome.SUCCEEDED, Proof.NODE, "Completed", end_time=job.finish_time)
     pod = max(
         (p for p in pods if p.job_uid == job.uid),
-        key=lambda p: (p.terminal, p.resource_version),
+        key=lambda p: (p.terminal, int(p.resource_version)),
         default=None,
     )
     if not looked and (pod is None or not (pod.terminal or not pod.node_name)):
@@ -71,11 +71,10 @@ def judge(
 
 
 def _proof(job: JobView, pod: PodView | None) -> Proof | None:
-    if pod is not None:
-        if pod.terminal and not pod.running and (pod.exit_code is not None or pod.reason == DEADLINE_REASON):
-            return Proof.NODE
-        if not pod.node_name and (pod.terminal or pod.deleting):
-            return Proof.NEVER_STARTED
+    if pod is not None and not pod.node_name and (pod.terminal or pod.deleting):
+        return Proof.NEVER_STARTED  # a pod that is being deleted is not bound any more
+    if pod is not None and pod.terminal and (pod.dead or pod.reason == DEADLINE_REASON):
+        return Proof.NODE
     if job.exit_code is not None or job.succeeded:
         return Proof.NODE  # only a kubelet's report brings an exit code, or a pod's success
     return None
@@ -95,10 +94,10 @@ def _outcome(job: JobView, pod: PodView | None, proof: Proof | None, *, gone: bo
     if gone:
         return Outcome.UNKNOWN, "JobDeleted"
     code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
+    if job.reason == DEADLINE_REASON and (not code or code in KILLED):
+        return Outcome.TIMED_OUT, DEADLINE_REASON
     if code:
         return Outcome.FAILED, "NonZeroExitCode"
-    if job.reason == DEADLINE_REASON:
-        return Outcome.TIMED_OUT, DEADLINE_REASON
     return Outcome.UNKNOWN, job.reason or "Unknown"
 
 

@@ -7,9 +7,12 @@ from asyncflow.api.tasktype import READY, SUSPENDED, TaskType, TaskTypeStatus
 
 
 def needs_trial(kind: TaskType) -> bool:
-    """Tell whether this generation of the type has still to be tried as a dry run of its Job."""
+    """Tell whether this generation of the type has still to be tried as a dry run of its Job, or tried again.
+
+    What spoke against it may have gone without a change of the type: an admission policy, a webhook.
+    """
     ready = find_condition(kind.status.conditions, READY)
-    return ready is None or ready.observed_generation != kind.metadata.generation
+    return ready is None or ready.status != "True" or ready.observed_generation != kind.metadata.generation
 
 
 def judged(kind: TaskType, rejection: tuple[str, str] | None, now: datetime) -> TaskTypeStatus:
@@ -26,7 +29,7 @@ def judged(kind: TaskType, rejection: tuple[str, str] | None, now: datetime) -> 
         type=READY,
         status="False" if rejection else "True",
         reason=reason,
-        message=message[:4096],
+        message=message[:1024],
         observed_generation=generation,
     )
     suspended = Condition(

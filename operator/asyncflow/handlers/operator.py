@@ -32,6 +32,9 @@ from asyncflow.settings import Settings
 logger = logging.getLogger(__name__)
 
 FAILED_PODS = "status.phase=Failed"
+UNSUCCESSFUL_PODS = "status.phase!=Succeeded"
+"""A pod without Job or record is an attempt all the same."""
+
 TYPE_WORKERS = 2
 START_PAUSE = 2.0
 """Seconds between tries to read the cluster at the start."""
@@ -55,12 +58,13 @@ class Operator:
         self._tasks = TaskReconciler(
             self.client,
             self.store,
-            self._slots.__getitem__,
+            self._slots,
             self._alarms,
             self._recorder,
             self._task_queue.add,
         )
-        self._types = TypeReconciler(self.client, self.store, self._recorder, utc_now)
+        self._type_alarms = Alarms(self._type_queue.add, utc_now)
+        self._types = TypeReconciler(self.client, self.store, self._recorder, self._type_alarms, utc_now)
 
     # How it fares
 
@@ -82,6 +86,7 @@ class Operator:
             asyncio.create_task(self._guard(name, work), name=name)
             for name, work in (
                 ("alarms", self._alarms.run()),
+                ("type alarms", self._type_alarms.run()),
                 ("events", self._recorder.run()),
                 ("types", self._type_queue.run()),
                 ("tasks", self._task_queue.run()),
@@ -122,6 +127,8 @@ class Operator:
         for job in self.store.jobs.values():
             if not job.finished:
                 self._slots[job.namespace, job.type_name].occupy(job.task_uid)
+        for key in self.store.type_keys():
+            self._type_changed(key)  # its tasks are known now: all of them ask before one is let in
         self._synced = True
         logger.info("ready: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
 
@@ -130,7 +137,7 @@ class Operator:
         types = await self._list(TYPES)
         tasks = await self._list(TASKS)
         jobs = await self._list(JOBS, labels=names.OURS)
-        pods = await self._list(PODS, labels=names.OURS, fields=FAILED_PODS)
+        pods = await self._list(PODS, labels=names.OURS, fields=UNSUCCESSFUL_PODS)
         for put, listings in (
             (self.store.put_type, types),
             (self.store.put_task, tasks),
@@ -140,10 +147,9 @@ class Operator:
             for listing in listings:
                 for body in listing.items:
                     put(body)
-        if not self.settings.namespaces:
-            dropped = self.store.retain(types=_shown(types), tasks=_shown(tasks), jobs=_shown(jobs))
-            if dropped:
-                logger.info("resync: %d objects were deleted unseen", dropped)
+        dropped = self.store.retain(types=_shown(types), tasks=_shown(tasks), jobs=_shown(jobs))
+        if dropped:
+            logger.info("resync: %d objects were deleted unseen", dropped)
 
     async def _list(
         self, resource: Resource, *, labels: str | None = None, fields: str | None = None

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
@@ -11,12 +11,16 @@ from asyncflow.api.tasktype import TaskType
 from asyncflow.core.job import attempt_job
 from asyncflow.core.rules import rules_for
 from asyncflow.core.validate import judged, needs_trial
+from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import JOBS, TYPES, ApiClient, ApiError
 from asyncflow.kube.queue import TryAgain
 from asyncflow.kube.recorder import EventRecorder
 from asyncflow.kube.store import Store, TypeKey
 
 logger = logging.getLogger(__name__)
+
+TRY_AGAIN_AFTER = timedelta(seconds=30)
+"""How often a rejected type is tried again: what spoke against it may go without a change of the type."""
 
 TRIAL_UID = "00000000-0000-0000-0000-000000000000"
 
@@ -25,11 +29,17 @@ class TypeReconciler:
     """Tells of each type whether it can work."""
 
     def __init__(
-        self, client: ApiClient, store: Store, recorder: EventRecorder, clock: Callable[[], datetime]
+        self,
+        client: ApiClient,
+        store: Store,
+        recorder: EventRecorder,
+        alarms: Alarms,
+        clock: Callable[[], datetime],
     ) -> None:
         self._client = client
         self._store = store
         self._recorder = recorder
+        self._alarms = alarms
         self._clock = clock
 
     async def reconcile(self, key: TypeKey) -> None:
@@ -38,8 +48,11 @@ class TypeReconciler:
         if kind is None or kind.metadata.deletion_timestamp is not None or not needs_trial(kind):
             return
         rejection = await self._rejection(kind)
-        status = judged(kind, rejection, self._clock())
         meta = kind.metadata
+        self._alarms.set("/".join(key), self._clock() + TRY_AGAIN_AFTER if rejection else None)
+        status = judged(kind, rejection, self._clock())
+        if status == kind.status:
+            return
         body = {"metadata": {"resourceVersion": meta.resource_version}, "status": status.to_api()}
         try:
             written = await self._client.patch(TYPES, meta.namespace, meta.name, body, subresource="status")

@@ -21,8 +21,8 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
-        connection = operator.connection
-        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.session)
+        connection = operator.connection  # a session of its own: kopf closes it when it likes
+        return kopf.AiohttpSession(server=connection.server, aiohttp_session=connection.new_session())
 
     store = operator.store
     for resource, put, drop in (
@@ -38,10 +38,9 @@ def _watch(registry: kopf.OperatorRegistry, resource: Resource, put: Any, drop: 
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
     async def note(event: kopf.RawEvent, **_: Any) -> None:
         body = event["object"]
+        put(body)  # also of one that is deleted: its last state may tell how it ended
         if event["type"] == "DELETED" and drop is not None:
             drop(body["metadata"]["uid"])
-        else:
-            put(body)
 
 
 def _configure(settings: kopf.OperatorSettings) -> None:

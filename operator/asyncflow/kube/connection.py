@@ -11,7 +11,6 @@ from kubernetes import config as kubeconfig
 from kubernetes.client import Configuration
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-MAX_CONNECTIONS = 64
 USER_AGENT = "asyncflow"
 
 
@@ -28,7 +27,7 @@ class Timeouts:
 
 
 class Connection:
-    """One API server and one HTTP session to it, shared by our client and by kopf's watches.
+    """One API server, and HTTP sessions to it: ours, and one for kopf's watches.
 
     A token that expires is read anew in time: the configuration's own hook is asked before each request (the
     kubelet renews a projected token's file long before its end). A session that was closed is replaced at its
@@ -50,15 +49,17 @@ class Connection:
     def session(self) -> aiohttp.ClientSession:
         """The open session. Needs a running event loop."""
         if self._session is None or self._session.closed:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._tls or True),
-                timeout=aiohttp.ClientTimeout(
-                    total=self._timeouts.total, sock_connect=self._timeouts.connect
-                ),
-                headers={"User-Agent": USER_AGENT},
-                middlewares=(self._authenticate,),
-            )
+            self._session = self.new_session()
         return self._session
+
+    def new_session(self) -> aiohttp.ClientSession:
+        """Return another session to the same server, which the caller closes."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._tls or True),
+            timeout=aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
+            headers={"User-Agent": USER_AGENT},
+            middlewares=(self._authenticate,),
+        )
 
     async def close(self) -> None:
         """Close the session; without effect if it is closed."""

@@ -10,6 +10,8 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from asyncflow.kube.client import ApiError, ApiUnreachable
+
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.1
@@ -85,6 +87,9 @@ class WorkQueue:
             except TryAgain as reason:
                 logger.debug("again later: %s", reason, extra={"key": key})
                 self._later(key)
+            except (ApiError, ApiUnreachable) as error:
+                logger.warning("%s is tried again: %s", key, error, extra={"key": key})
+                self._later(key, getattr(error, "retry_after", None) or 0)
             except Exception:
                 logger.exception("work on %s failed", key, extra={"key": key})
                 self._later(key)
@@ -97,13 +102,13 @@ class WorkQueue:
             if not self._queue and not self._working:
                 self._idle.set()
 
-    def _later(self, key: str) -> None:
+    def _later(self, key: str, at_least: float = 0) -> None:
         if self._stopping:
             return
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16)) * random.uniform(0.5, 1)
-        self._timers[key] = asyncio.get_running_loop().call_later(pause, self._due, key)
+        self._timers[key] = asyncio.get_running_loop().call_later(max(pause, at_least), self._due, key)
 
     def _due(self, key: str) -> None:
         self._timers.pop(key, None)

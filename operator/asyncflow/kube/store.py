@@ -96,6 +96,10 @@ class Store:
         uid = self._type_uids.get(key)
         return self._types.get(uid) if uid else None
 
+    def type_keys(self) -> list[TypeKey]:
+        """Return namespace and name of every type."""
+        return list(self._type_uids)
+
     def tasks_of(self, key: TypeKey) -> list[str]:
         """Return the uids of all tasks of a type."""
         return list(self._tasks_of.get(key, ()))
