@@ -25,9 +25,9 @@ CONTEXT = os.environ.get("ASYNCFLOW_TEST_CONTEXT")
 
 @pytest.fixture(scope="session")
 def kube(request: pytest.FixtureRequest) -> Iterator[KubeCluster]:
-    cluster = _existing(CONTEXT) if CONTEXT else kindcluster.up(NAME)
-    request.session.collect_logs = _collector(cluster)  # type: ignore[attr-defined]
     try:
+        cluster = _existing(CONTEXT) if CONTEXT else kindcluster.up(NAME)
+        request.session.collect_logs = _collector(cluster)  # type: ignore[attr-defined]
         install(cluster)
         yield cluster
     finally:

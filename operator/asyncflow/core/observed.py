@@ -101,8 +101,8 @@ def job_view(body: dict[str, Any]) -> JobView | None:
     meta = body["metadata"]
     labels = meta.get("labels") or {}
     annotations = meta.get("annotations") or {}
-    task_uid = labels.get(names.TASK_UID_LABEL)
-    if labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY or not task_uid:
+    task_uid = _task_uid(labels)
+    if task_uid is None:
         return None
     status = body.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
@@ -141,8 +141,8 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
     """Read a pod; return None for one that no attempt of ours made."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
-    task_uid = labels.get(names.TASK_UID_LABEL)
-    if labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY or not task_uid:
+    task_uid = _task_uid(labels)
+    if task_uid is None:
         return None
     status = body.get("status") or {}
     states = [
@@ -181,6 +181,12 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
     )
+
+
+def _task_uid(labels: dict[str, str]) -> str | None:
+    """Return whose attempt an object belongs to; None if it is not ours."""
+    ours = labels.get(names.MANAGED_BY_LABEL) == names.MANAGED_BY
+    return labels.get(names.TASK_UID_LABEL) if ours else None
 
 
 def _containers(body: dict[str, Any]) -> int:
