@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 import urllib3
 import yaml
 from kubernetes import config
@@ -27,6 +28,16 @@ terminationGracePeriodSeconds: 1
 containers:
   - {name: main, image: none}
 """
+
+
+@contextmanager
+def aloud(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let a fixture be heard: what is built for the first time takes minutes and says how far it is."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        print()
+        yield
 
 
 class Refused(Exception):

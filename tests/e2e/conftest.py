@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, Namespace
+from cluster import Cluster, Namespace, aloud
 from clusters import gobuild, kindcluster
 from clusters.kindcluster import KubeCluster
 from clusters.kubectl import Kubectl
@@ -26,9 +26,10 @@ CONTEXT = os.environ.get("ASYNCFLOW_TEST_CONTEXT")
 @pytest.fixture(scope="session")
 def kube(request: pytest.FixtureRequest) -> Iterator[KubeCluster]:
     try:
-        cluster = _existing(CONTEXT) if CONTEXT else kindcluster.up(NAME)
+        with aloud(request):
+            cluster = _existing(CONTEXT) if CONTEXT else kindcluster.up(NAME)
+            install(cluster)
         request.session.collect_logs = _collector(cluster)  # type: ignore[attr-defined]
-        install(cluster)
         yield cluster
     finally:
         if not CONTEXT and not os.environ.get("ASYNCFLOW_KEEP_CLUSTER"):

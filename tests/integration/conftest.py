@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster import Cluster, Namespace
+from cluster import Cluster, Namespace, aloud
 from clusters.controlplane import ControlPlane
 from operator_process import OperatorProcess
 
@@ -15,9 +15,11 @@ BUILD = ROOT / "build" / "integration"
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
+def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     BUILD.mkdir(parents=True, exist_ok=True)
-    with ControlPlane.start(BUILD / "control-plane") as running:
+    with aloud(request):
+        running = ControlPlane.start(BUILD / "control-plane")
+    with running:
         running.kubectl("apply", "-f", str(ROOT / "crds"))
         for document in yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text()):
             if document["kind"] != "Deployment":

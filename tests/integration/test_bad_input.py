@@ -1,5 +1,6 @@
 """What can't work: refused by the API server where it can be, else shown on the task; healed once gone."""
 
+import time
 from typing import Any
 
 import pytest
@@ -190,6 +191,7 @@ class TestShownOnTheTask:
         policy = refusal_of_jobs(ns.name)
         control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(policy))
         try:
+            _wait_until_refused(ns)
             ns.task_type()
             ns.task("a")
             ready = ns.condition("TaskType", "t", "Ready", status="False")
@@ -207,6 +209,20 @@ class TestShownOnTheTask:
         spec = {"stages": [{"name": "one", "template": {"spec": containers()}}]}
         ns.create({"apiVersion": API, "kind": "TaskType", "metadata": {"name": "s"}, "spec": spec})
         assert ns.condition("TaskType", "s", "Ready", status="False")["reason"] == "StagesNotSupported"
+
+
+def _wait_until_refused(ns: Namespace) -> None:
+    """Wait until the API server acts on a policy that was just made: its own watch takes a moment."""
+    spec = {"template": {"spec": {**containers(), "restartPolicy": "Never"}}, "suspend": True}
+    for number in range(100):
+        try:
+            ns.create(
+                {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": f"try-{number}"}, "spec": spec}
+            )
+        except Refused:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the policy does not take hold")
 
 
 def refusal_of_jobs(namespace: str) -> list[dict[str, Any]]:

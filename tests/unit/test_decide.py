@@ -8,7 +8,8 @@ import pytest
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, PostEvent, ReadPods, StopJob
-from asyncflow.core.decide import Obstacle, Snapshot, decide
+from asyncflow.core.decide import decide
+from asyncflow.core.snapshot import Obstacle, Snapshot
 from builders import at, completed, failed, job, kind, pod, task
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from asyncflow.api.asynctask import AsyncTask, Outcome, Phase
 from asyncflow.core.actions import DeleteJob, ReadPods, StopJob
-from asyncflow.core.decide import Snapshot, decide
+from asyncflow.core.decide import decide
 from asyncflow.core.observed import JobView, PodView
+from asyncflow.core.snapshot import Snapshot
 from builders import at, job, kind, pod, task
 
 FATES = ("success", "failure", "final failure", "timeout", "eviction", "vanished")

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from asyncflow.api.limits import LATER, Priority, TaskDeadlines, TaskRetry
-from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, Time
+from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
 from asyncflow.api.template import PRESERVE, rule, rules
 
 
@@ -167,7 +167,7 @@ class Attempt(ApiModel):
     )
 
 
-class AsyncTaskStatus(ApiModel):
+class AsyncTaskStatus(StatusModel):
     """Where the task stands."""
 
     phase: Phase = Field(
@@ -213,11 +213,8 @@ class AsyncTaskStatus(ApiModel):
     )
 
     def to_api(self) -> dict[str, Any]:
-        """Return the status as written: what says no more than its absence is left out, the phase never."""
-        return {
-            "phase": self.phase.value,
-            **self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, mode="json"),
-        }
+        """Return the status as it is written; its phase always is."""
+        return {"phase": self.phase.value, **super().to_api()}
 
 
 class AsyncTask(ApiModel):

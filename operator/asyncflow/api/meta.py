@@ -17,6 +17,14 @@ class ApiModel(BaseModel):
         return self.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
+class StatusModel(ApiModel):
+    """The status of a resource: what says no more than its absence is not written."""
+
+    def to_api(self) -> dict[str, Any]:
+        """Return the status as it is written."""
+        return self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, mode="json")
+
+
 def parse_time(value: str) -> datetime:
     """Read an RFC 3339 time as Kubernetes writes it.
 

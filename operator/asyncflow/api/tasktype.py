@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from asyncflow.api.limits import LATER, MAX_SECONDS, Count, Deadlines, Priority, Retry, Seconds
-from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, Time
+from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
 from asyncflow.api.template import PodTemplate, rule, rules
 
 READY = "Ready"
@@ -149,7 +149,7 @@ class RetryBudgetStatus(ApiModel):
     update_time: Time | None = Field(default=None, description="When that was reckoned.")
 
 
-class TaskTypeStatus(ApiModel):
+class TaskTypeStatus(StatusModel):
     """What the operator has seen of the type."""
 
     observed_generation: int | None = Field(default=None, description="The generation last looked at.")

@@ -6,12 +6,10 @@ harm, because a Job's name is the claim of its attempt and an outcome is folded 
 number.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from asyncflow.api import asynctask as api
-from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome, Phase, TaskLease
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Outcome, Phase, TaskLease
 from asyncflow.api.meta import Condition, find_condition, with_condition
 from asyncflow.api.tasktype import READY, TaskType
 from asyncflow.core import outcome
@@ -25,11 +23,12 @@ from asyncflow.core.actions import (
     StartAttempt,
     StopJob,
 )
-from asyncflow.core.backoff import pause_seconds
+from asyncflow.core.history import attempt_entry, fold, with_entry
 from asyncflow.core.job import MAX_PAYLOAD_BYTES, payload_text
-from asyncflow.core.observed import JobView, PodView
-from asyncflow.core.outcome import Ending, judge
+from asyncflow.core.observed import JobView
+from asyncflow.core.outcome import Ending
 from asyncflow.core.rules import Rules, rules_for
+from asyncflow.core.snapshot import Snapshot
 
 RECORD_AFTER = timedelta(seconds=4)
 """A running attempt goes into the status once it has lasted so long: a short one costs no write of its own.
@@ -53,44 +52,6 @@ LAST_JOB_KEPT = timedelta(minutes=10)
 """How long the last Job of an ended task stays: an operator that is behind meets its name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """What keeps a task from starting or running, as the API server told it."""
-
-    reason: str
-    message: str
-    retry_time: datetime
-    """When it is tried again, or looked at again."""
-    job_uid: str = ""
-    """The Job that it holds up, if there is one already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What is known of one task at one moment."""
-
-    task: AsyncTask
-    kind: TaskType | None
-    """Its type, if there is one of that name."""
-    jobs: tuple[JobView, ...] = ()
-    pods: tuple[PodView, ...] = ()
-    gone: frozenset[str] = frozenset()
-    """The uids of Jobs among these that were deleted."""
-    looked: Mapping[str, datetime] = field(default_factory=dict)
-    """By the uid of a Job that has ended: when its pods were last read."""
-    obstacle: Obstacle | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Folded:
-    """The status with all known outcomes in it, and what of the Jobs is still open."""
-
-    status: AsyncTaskStatus
-    live: JobView | None = None
-    unread: JobView | None = None
-    unproven: tuple[JobView, Ending] | None = None
-
-
 def decide(seen: Snapshot, now: datetime) -> Decision:
     """Say what to do for a task now.
 
@@ -104,7 +65,7 @@ def decide(seen: Snapshot, now: datetime) -> Decision:
     if task.status.phase.terminal:
         return _after_the_end(seen, now)
     rules = rules_for(task, seen.kind) if seen.kind else None
-    folded = _fold(seen, rules, now)
+    folded = fold(seen, rules, now)
     if folded.unread is not None:
         return _look_for_evidence(folded.unread, now)
     if folded.unproven is not None:
@@ -114,124 +75,7 @@ def decide(seen: Snapshot, now: datetime) -> Decision:
     return _between_attempts(seen, folded.status, rules, now)
 
 
-# --- the end of attempts ------------------------------------------------------------------------------------
-
-
-def _fold(seen: Snapshot, rules: Rules | None, now: datetime) -> _Folded:
-    """Fold the outcomes of all ended Jobs into the status, each once, in the order of their attempts."""
-    status = seen.task.status
-    for job, gone in _with_vanished(seen):
-        if job.attempt < (status.attempt or 0) or _recorded(status, job.attempt):
-            continue
-        if not (job.finished or gone):
-            return _Folded(status, live=job)
-        ending = judge(job, seen.pods, gone=gone, looked=job.uid in seen.looked)
-        if ending is None:
-            return _Folded(status, unread=job)
-        if ending.proof is None:
-            return _Folded(status, unproven=(job, ending))
-        status = _with_ending(seen.task, status, job, ending, rules, now)
-    return _Folded(status)
-
-
-def _with_vanished(seen: Snapshot) -> list[tuple[JobView, bool]]:
-    """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none."""
-    task = seen.task
-    there = {job.attempt for job in seen.jobs}
-    recorded = {attempt.number for attempt in task.status.attempts}
-    orphans = {
-        pod.attempt: Attempt(
-            number=pod.attempt, job_name=pod.job_name, job_uid=pod.job_uid, start_time=pod.start_time
-        )
-        for pod in seen.pods
-        if pod.attempt and pod.attempt not in there | recorded
-    }
-    vanished = [
-        (_vanished_job(task, attempt), True)
-        for attempt in (*task.status.attempts, *orphans.values())
-        if attempt.outcome is None and attempt.number not in there
-    ]
-    known = [(job, job.uid in seen.gone) for job in seen.jobs]
-    return sorted([*known, *vanished], key=lambda pair: pair[0].attempt)
-
-
-def _vanished_job(task: AsyncTask, attempt: Attempt) -> JobView:
-    created = attempt.start_time or task.metadata.creation_timestamp
-    assert created is not None, "the API server stamps every object"
-    return JobView(
-        namespace=task.metadata.namespace,
-        name=attempt.job_name,
-        uid=attempt.job_uid,
-        resource_version="",
-        task_uid=task.metadata.uid,
-        task_name=task.metadata.name,
-        type_name=task.spec.task_type_name,
-        attempt=attempt.number,
-        run=attempt.run,
-        stage=attempt.stage,
-        created=created,
-    )
-
-
-def _recorded(status: AsyncTaskStatus, number: int) -> bool:
-    return any(attempt.number == number and attempt.outcome is not None for attempt in status.attempts)
-
-
-def _with_ending(
-    task: AsyncTask, status: AsyncTaskStatus, job: JobView, ending: Ending, rules: Rules | None, now: datetime
-) -> AsyncTaskStatus:
-    """Put an ended attempt into the history, count it, and set the time of the next if there may be one."""
-    end_time = ending.end_time or now
-    entry = _attempt(job).model_copy(
-        update={
-            "end_time": end_time,
-            "node_name": ending.node_name,
-            "outcome": ending.outcome,
-            "exit_code": ending.exit_code,
-            "reason": ending.reason,
-            "message": ending.message,
-            "proof_of_death": ending.proof,
-        }
-    )
-    counted = {
-        Outcome.FAILED: "failures",
-        Outcome.UNKNOWN: "failures",
-        Outcome.TIMED_OUT: "timeouts",
-        Outcome.NOT_STARTED: "timeouts",
-        Outcome.DISRUPTED: "disruptions",
-    }.get(ending.outcome)
-    update: dict[str, object] = {
-        "attempt": job.attempt,
-        "run": job.run,
-        "attempts": _history(status, entry, rules),
-        "start_time": status.start_time or job.created,
-        "lease": None,
-        "retry_time": None,
-    }
-    if counted is not None:
-        update[counted] = (getattr(status, counted) or 0) + 1
-    status = status.model_copy(update=update)
-    if counted is not None and rules is not None:
-        retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
-        pause = pause_seconds(rules.backoff, retries, f"{task.metadata.uid}/{job.attempt}")
-        status = status.model_copy(update={"retry_time": end_time + timedelta(seconds=pause)})
-    return status
-
-
-def _history(status: AsyncTaskStatus, entry: Attempt, rules: Rules | None) -> tuple[Attempt, ...]:
-    kept = (*(old for old in status.attempts if old.number != entry.number), entry)
-    return kept[-(rules.history_limit if rules else 10) :]
-
-
-def _attempt(job: JobView) -> Attempt:
-    return Attempt(
-        number=job.attempt,
-        run=job.run,
-        stage=job.stage,
-        job_name=job.name,
-        job_uid=job.uid,
-        start_time=job.created,
-    )
+# --- an attempt whose end is not clear -----------------------------------------------------------------
 
 
 def _look_for_evidence(job: JobView, now: datetime) -> Decision:
@@ -303,7 +147,9 @@ def _running(seen: Snapshot, status: AsyncTaskStatus, job: JobView) -> dict[str,
         "phase": Phase.RUNNING,
         "run": job.run,
         "attempt": job.attempt,
-        "attempts": _history(status, _attempt(job), rules_for(seen.task, seen.kind) if seen.kind else None),
+        "attempts": with_entry(
+            status, attempt_entry(job), rules_for(seen.task, seen.kind) if seen.kind else None
+        ),
         "start_time": status.start_time or job.created,
         "retry_time": None,
         "lease": _lease(job),

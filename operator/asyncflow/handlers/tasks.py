@@ -19,10 +19,11 @@ from asyncflow.core.actions import (
     StartAttempt,
     StopJob,
 )
-from asyncflow.core.decide import Obstacle, decide
+from asyncflow.core.decide import decide
 from asyncflow.core.job import attempt_job
 from asyncflow.core.observed import job_view
 from asyncflow.core.rules import rules_for
+from asyncflow.core.snapshot import Obstacle
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import CORE_EVENTS, JOBS, PODS, TASKS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import TryAgain

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
-from asyncflow.core.decide import Obstacle, Snapshot
 from asyncflow.core.observed import JobView, PodView, job_view, pod_view
+from asyncflow.core.snapshot import Obstacle, Snapshot
 
 logger = logging.getLogger(__name__)
 

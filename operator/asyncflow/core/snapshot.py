@@ -1,0 +1,37 @@
+"""All that a decision about a task is made on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.observed import JobView, PodView
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a task from starting or running, as the API server told it."""
+
+    reason: str
+    message: str
+    retry_time: datetime
+    """When it is tried again, or looked at again."""
+    job_uid: str = ""
+    """The Job that it holds up, if there is one already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of one task at one moment."""
+
+    task: AsyncTask
+    kind: TaskType | None
+    """Its type, if there is one of that name."""
+    jobs: tuple[JobView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    gone: frozenset[str] = frozenset()
+    """The uids of Jobs among these that were deleted."""
+    looked: Mapping[str, datetime] = field(default_factory=dict)
+    """By the uid of a Job that has ended: when its pods were last read."""
+    obstacle: Obstacle | None = None
