@@ -4,11 +4,12 @@ import calendar
 import time
 from collections import Counter
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster import Namespace
+from cluster import Cluster, Namespace
 from operator_process import OperatorProcess
 
 TASK_LABEL = "asyncflow.dev/task"
@@ -213,6 +214,32 @@ def _wait_past(creation: str) -> None:
 def _finished(job: dict[str, Any]) -> bool:
     conditions = job.get("status", {}).get("conditions") or []
     return any(c["type"] in ("Complete", "Failed") and c["status"] == "True" for c in conditions)
+
+
+class TestNamespaces:
+    def test_an_operator_for_some_namespaces_leaves_the_others_alone(
+        self,
+        ns: Namespace,
+        cluster: Cluster,
+        operator: OperatorProcess,
+        operator_kubeconfig: Path,
+        tmp_path: Path,
+    ) -> None:
+        operator.stop()
+        own = OperatorProcess(
+            operator_kubeconfig, tmp_path / "operator.log", ASYNCFLOW_NAMESPACES=f'["{ns.name}"]'
+        )
+        own.start()
+        try:
+            with cluster.namespace() as other:
+                for place in (other, ns):
+                    place.task_type()
+                    place.task("a")
+                ns.wait_phase("a", "Succeeded")
+                assert other.all("Job") == []
+                assert [t["status"]["phase"] for t in other.all("AsyncTask")] == ["Pending"]
+        finally:
+            assert own.stop() == 0
 
 
 class TestOperatorLoss:

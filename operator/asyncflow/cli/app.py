@@ -53,7 +53,8 @@ def run(
 ) -> None:
     """Run the operator until SIGTERM or Ctrl-C.
 
-    Every option can be given as an environment variable too, such as ASYNCFLOW_WORKERS; the option wins.
+    Each but --kubeconfig and --context can be given as an environment variable too, such as
+    ASYNCFLOW_WORKERS; the option wins.
     """
     given: dict[str, Any] = {
         "namespaces": tuple(namespace) if namespace else None,

@@ -93,9 +93,10 @@ def connect(*, kubeconfig_file: str | None = None, context: str | None = None) -
         else:
             loaders.load_kube_config(kubeconfig_file, context, client_configuration=settings)
     except (kubeconfig.ConfigException, OSError) as error:
+        problem = str(error).rstrip(".")
         where = kubeconfig_file or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ConnectionFailed(
-            f"no API server found: not in a pod, and {where}: {error}. "
+            f"no API server found: not in a pod, and {where}: {problem}. "
             "Name a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
         ) from error
     return Connection(settings)
