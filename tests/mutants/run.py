@@ -17,7 +17,17 @@ from typing import Annotated
 import typer
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("operator", "crds", "deploy", "tests", "hack", "examples", "pyproject.toml", "requirements.lock")
+COPIED = (
+    "operator",
+    "crds",
+    "deploy",
+    "tests",
+    "hack",
+    "examples",
+    "Dockerfile",
+    "pyproject.toml",
+    "requirements.lock",
+)
 LIMIT_SECONDS = {"unit": 120, "integration": 400, "e2e": 900}
 FAILED = 1
 """pytest's exit code when tests ran and some failed: an error in the set-up is no verdict."""
