@@ -119,11 +119,15 @@ def test_deleting_a_task_deletes_job_pod_and_process(ns: Namespace, records: Rec
 
 
 def test_a_task_made_anew_under_its_name_waits_for_the_old_process(ns: Namespace, records: Records) -> None:
-    ns.task_type(pod=records.pod(grace=8))
+    ns.task_type(pod=records.pod(grace=15))
     old = ns.task("a", payload={"hang": True, "ignoreTerm": True})
     _wait_alive(records, "a")
     ns.delete("AsyncTask", "a")
-    ns.wait_gone("AsyncTask", "a")
+    for event, job in ns.watch("Job", seconds=60, name="a-0-1"):
+        if event == "DELETED" or "deletionTimestamp" in job["metadata"]:
+            break
+    else:
+        raise AssertionError("the garbage collector has not come to the task's Job within 60 s")
     new = ns.task("a", payload={"seconds": 1})
     assert new["metadata"]["uid"] != old["metadata"]["uid"]
     body = ns.wait_phase("a", "Succeeded", "Failed", seconds=120)
