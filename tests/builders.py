@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from asyncflow.api import names
-from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import TaskType
+from asyncflow.core.actions import Decision
 from asyncflow.core.observed import JobView, PodView
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -65,6 +66,22 @@ def kind(
     )
 
 
+def annotated(of: AsyncTask, annotations: dict[str, str]) -> AsyncTask:
+    """Return a task with annotations."""
+    return of.model_copy(update={"metadata": of.metadata.model_copy(update={"annotations": annotations})})
+
+
+def status_of(decision: Decision) -> AsyncTaskStatus:
+    """Return the status that a decision writes."""
+    assert decision.status is not None
+    return decision.status
+
+
+def written(of: AsyncTask, decision: Decision) -> AsyncTask:
+    """Return the task after the decision's write."""
+    return of.model_copy(update={"status": status_of(decision)})
+
+
 def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields: Any) -> JobView:
     """Return the Job of an attempt, as seen by the operator; its pod is there."""
     view = JobView(
@@ -81,9 +98,13 @@ def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields
         created=at(created),
         has_pod=True,
         attempt_seconds=180,
+        grace_seconds=30,
+        margin_seconds=30,
+        pending_seconds=900,
+        deadline_seconds=1080,
         lease_token=attempt,
         lease_acquired=at(created),
-        lease_expires=at(created + 1290),
+        lease_expires=at(created + 1322),
     )
     return replace(view, **fields)
 
@@ -124,6 +145,12 @@ def pod(of: JobView, **fields: Any) -> PodView:
         job_name=of.name,
     )
     return replace(view, **fields)
+
+
+def alive(of: JobView, **fields: Any) -> PodView:
+    """Return the pod of a Job as it runs."""
+    running = {"phase": "Running", "exit_code": None, "dead": False, "end_time": None, "created": of.created}
+    return replace(pod(of), **{**running, **fields})
 
 
 def task_body(name: str = "order-1", version: int = 1, uid: str | None = None, **spec: Any) -> dict[str, Any]:

@@ -7,10 +7,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import requests
 
 ROOT = Path(__file__).parents[1]
+LEADING = {
+    "ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system",
+    "ASYNCFLOW_LEASE_SECONDS": "4",
+    "ASYNCFLOW_RENEW_SECONDS": "1",
+    "ASYNCFLOW_REQUEST_SECONDS": "2",
+    "ASYNCFLOW_STUCK_SECONDS": "2",
+}
+"""A leadership that changes hands within seconds, and a governor that looks often."""
 
 
 class OperatorProcess:
@@ -19,7 +28,7 @@ class OperatorProcess:
     def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
         self.log = log
         self._kubeconfig = kubeconfig
-        self._environment = environment
+        self._environment = {**LEADING, "ASYNCFLOW_IDENTITY": f"test-{uuid4().hex[:8]}", **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 

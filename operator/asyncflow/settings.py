@@ -1,9 +1,17 @@
 """The operator's settings: environment variables that begin with ASYNCFLOW_, or the command line."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def _own_namespace() -> str:
+    """Return the namespace that this pod runs in; outside of a pod, ``default``."""
+    return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.exists() else "default"
 
 
 class Settings(BaseSettings):
@@ -17,10 +25,38 @@ class Settings(BaseSettings):
     workers: int = Field(
         default=16, ge=1, le=256, description="How many tasks are worked on at the same time."
     )
+    stuck_seconds: float = Field(
+        default=10, ge=1, le=600, description="How often the governor looks after running attempts."
+    )
     resync_seconds: float = Field(
         default=300,
         ge=1,
         description="How often the store is compared with a full list, lest a deletion be missed.",
+    )
+    lease_seconds: float = Field(
+        default=15,
+        ge=1,
+        le=300,
+        description="How long a leadership holds without renewal: a standby works so much later, and "
+        "request_seconds, when the leader dies.",
+    )
+    renew_seconds: float = Field(default=4, gt=0, description="How often the leadership is renewed.")
+    request_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=20,
+        description="How long the API server may work on one write: a new leader waits so long for those of "
+        "the former one.",
+    )
+    lease_namespace: str = Field(
+        default_factory=_own_namespace,
+        description="Where the leader's Lease is: the pod's own namespace, or default. Operators that serve "
+        "the same tasks need the same.",
+    )
+    lease_name: str = Field(default="asyncflow-operator", description="The name of the leader's Lease.")
+    identity: str = Field(
+        default="",
+        description="Who this operator is to the others: the pod's name. Never the same for two processes.",
     )
     port: int = Field(default=8080, ge=0, le=65535, description="Where /healthz and /readyz are served.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -31,4 +67,9 @@ class Settings(BaseSettings):
     def _consistent(self) -> "Settings":
         if len(set(self.namespaces)) != len(self.namespaces):
             raise ValueError("namespaces: each may be named once")
+        if self.renew_seconds > self.lease_seconds / 2:
+            raise ValueError(
+                f"renew_seconds ({self.renew_seconds:g}) must be at most half of lease_seconds "
+                f"({self.lease_seconds:g}): one renewal that fails would end the leadership"
+            )
         return self

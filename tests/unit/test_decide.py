@@ -5,28 +5,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Outcome, Phase, Proof
+from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, PostEvent, ReadPods, StopJob
 from asyncflow.core.decide import decide
 from asyncflow.core.snapshot import Obstacle, Snapshot
-from builders import at, completed, failed, job, kind, pod, task
+from builders import alive, at, completed, failed, job, kind, pod, status_of, task, written
 
 
 def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
     """Decide about a task at a moment; its type is there unless said otherwise."""
     return decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
-
-
-def written(seen: AsyncTask, decision: Decision) -> AsyncTask:
-    """Return the task after the decision's write."""
-    assert decision.status is not None
-    return seen.model_copy(update={"status": decision.status})
-
-
-def status_of(decision: Decision) -> AsyncTaskStatus:
-    assert decision.status is not None
-    return decision.status
 
 
 class TestStart:
@@ -104,12 +93,26 @@ class TestRunning:
         assert decision.wake == at(4)
 
     def test_then_it_is_written_with_its_lease(self) -> None:
-        decision = look(task(), 4, jobs=(job(),))
+        seen = {"jobs": (job(),), "pods": (alive(job(), start_time=at(3)),)}
+        decision = look(task(), 4, **seen)
         status = status_of(decision)
         assert (status.phase, status.attempt) == (Phase.RUNNING, 1)
         assert status.lease is not None
         assert status.lease.holder == "order-1-0-1"
-        assert look(written(task(), decision), 5, jobs=(job(),)) == Decision(live=True)
+        assert status.lease.expire_time == at(3 + 180 + 30 + 2 + 30), "from the start of its pod"
+        again = look(written(task(), decision), 5, **seen)
+        assert again == Decision(live=True, wake=status.lease.expire_time)
+
+    def test_its_pod_is_read_once_to_know_its_start(self) -> None:
+        assert look(task(), 4, jobs=(job(),)).actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
+        status = status_of(look(task(), 4, jobs=(job(),), looked={"job-order-1-1": at(4)}))
+        assert status.lease is not None
+        assert status.lease.expire_time == at(1322), "until its pod is seen, the lease is the provisional one"
+
+    def test_a_lease_that_was_reckoned_from_the_pod_is_not_taken_back(self) -> None:
+        running = written(task(), look(task(), 4, jobs=(job(),), pods=(alive(job()),)))
+        unseen = look(running, 9, jobs=(job(),), looked={"job-order-1-1": at(9)})
+        assert unseen.status is None
 
     def test_cancel_stops_the_job_and_says_so(self) -> None:
         decision = look(task(cancel=True), 1, jobs=(job(),))
@@ -122,7 +125,7 @@ class TestRunning:
 
     def test_the_total_deadline_stops_the_job(self) -> None:
         own = task(deadlines={"totalSeconds": 100})
-        assert look(own, 99, jobs=(job(),)).wake == at(100)
+        assert look(own, 99, jobs=(job(),), pods=(alive(job()),)).wake == at(100)
         assert [a for a in look(own, 100, jobs=(job(),)).actions if isinstance(a, StopJob)]
 
     def test_a_job_without_a_pod_is_asked_why(self) -> None:
@@ -136,7 +139,7 @@ class TestRunning:
         assert hindered.live
 
     def test_a_suspended_task_keeps_its_running_attempt(self) -> None:
-        decision = look(task(suspend=True), 4, jobs=(job(),))
+        decision = look(task(suspend=True), 4, jobs=(job(),), pods=(alive(job()),))
         assert decision.live
         assert decision.actions == ()
 
@@ -271,7 +274,7 @@ class TestProof:
         assert status_of(decision).phase is Phase.PENDING
 
     def test_a_recorded_attempt_without_a_job_is_not_forgotten(self) -> None:
-        running = written(task(), look(task(), 4, jobs=(job(),)))
+        running = written(task(), look(task(), 4, jobs=(job(),), pods=(alive(job()),)))
         decision = look(running, 20)
         assert decision.start is None
         assert decision.actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
@@ -285,8 +288,7 @@ class TestProof:
         assert later.live
 
     def test_a_pod_without_job_or_record_is_an_attempt_that_exists(self) -> None:
-        alive = pod(job(), phase="Running", exit_code=None, dead=False)
-        decision = look(task(), 60, pods=(alive,))
+        decision = look(task(), 60, pods=(alive(job()),))
         assert decision.start is None
         assert decision.live
 

@@ -43,8 +43,10 @@ class TestLease:
     def test_the_arithmetic(self) -> None:
         made = rules(deadlines={"attemptSeconds": 100, "pendingSeconds": 50}, lease={"marginSeconds": 7})
         assert lease.job_deadline_seconds(made, None) == 150
-        assert lease.provisional_expiry(T0, 150, made) == at(150 + 100 + 30 + 7)
-        assert lease.running_expiry(T0, made) == at(100 + 30 + 2 + 7)
+        assert lease.provisional_expiry(T0, 150, made) == at(150 + 100 + 30 + 2 + 7)
+        assert lease.running_expiry(T0, attempt_seconds=100, grace_seconds=30, margin_seconds=7) == at(
+            100 + 30 + 2 + 7
+        )
 
     @given(st.floats(-1e6, 1e6))
     def test_the_total_cuts_the_jobs_deadline_and_never_to_nothing(self, left: float) -> None:
@@ -71,7 +73,7 @@ class TestJob:
         assert spec["activeDeadlineSeconds"] == 900 + 180
         owner = made["metadata"]["ownerReferences"][0]
         assert (owner["uid"], owner["controller"]) == ("uid-order-1", True)
-        assert made["metadata"]["annotations"][names.LEASE_EXPIRES_ANNOTATION] == "2026-01-01T12:22:00Z"
+        assert made["metadata"]["annotations"][names.LEASE_EXPIRES_ANNOTATION] == "2026-01-01T12:22:02Z"
 
     def test_the_operator_reads_what_it_wrote(self) -> None:
         made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)

@@ -1,14 +1,15 @@
 """The reconciler of tasks where it needs no API server: slots of tasks that are gone."""
 
-from collections import defaultdict
 from typing import Any
 
 import pytest
 
-from asyncflow.core.dispatch import Slots, rank
-from asyncflow.handlers.tasks import TaskReconciler, utc_now
+from asyncflow.core.admission import Admission, Claim
+from asyncflow.core.line import rank
+from asyncflow.handlers.clock import utc_now
+from asyncflow.handlers.tasks import TaskReconciler
 from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.store import Store, TypeKey
+from asyncflow.kube.store import Store
 from builders import T0, job_body, task_body
 
 TYPE = ("shop", "poll")
@@ -20,39 +21,40 @@ def woken() -> list[str]:
 
 
 @pytest.fixture
-def slots() -> defaultdict[TypeKey, Slots]:
-    made: defaultdict[TypeKey, Slots] = defaultdict(Slots)
-    made[TYPE].set_limit(1)
+def admission() -> Admission:
+    made = Admission()
+    made.set_limit(TYPE, 1)
     return made
 
 
 @pytest.fixture
 def store() -> Store:
-    return Store(lambda _: None, lambda _: None)
+    return Store(lambda _: None, lambda _: None, lambda _: None)
 
 
 @pytest.fixture
-async def reconciler(store: Store, slots: defaultdict[TypeKey, Slots], woken: list[str]) -> TaskReconciler:
+async def reconciler(store: Store, admission: Admission, woken: list[str]) -> TaskReconciler:
     unused: Any = None
-    return TaskReconciler(unused, store, slots, Alarms(woken.append, utc_now), unused, woken.append)
+    alarms = Alarms(woken.append, utc_now)
+    return TaskReconciler(unused, store, admission, alarms, unused, woken.append, lambda _: None)
 
 
 async def test_a_task_that_is_deleted_before_its_turn_holds_up_nobody(
-    reconciler: TaskReconciler, slots: defaultdict[TypeKey, Slots], woken: list[str]
+    reconciler: TaskReconciler, admission: Admission, woken: list[str]
 ) -> None:
-    slots[TYPE].expect({"uid-gone"})
-    assert slots[TYPE].offer("uid-next", rank(0, T0, "next", "uid-next")) == []
+    admission.expect(TYPE, {"uid-gone"})
+    assert admission.offer("uid-next", Claim(TYPE, rank(0, T0, "next", "uid-next"))) == []
     await reconciler.reconcile("uid-gone")
     assert woken == ["uid-next"]
 
 
 async def test_the_slot_of_a_deleted_task_is_free_when_its_job_is_gone_and_not_before(
-    reconciler: TaskReconciler, store: Store, slots: defaultdict[TypeKey, Slots], woken: list[str]
+    reconciler: TaskReconciler, store: Store, admission: Admission, woken: list[str]
 ) -> None:
     store.put_task(task_body("gone"))
     store.put_job(job_body(name="gone"))
-    slots[TYPE].occupy("uid-gone")
-    slots[TYPE].offer("uid-next", rank(0, T0, "next", "uid-next"))
+    admission.occupy("uid-gone", TYPE)
+    admission.offer("uid-next", Claim(TYPE, rank(0, T0, "next", "uid-next")))
     store.drop_task("uid-gone")
     await reconciler.reconcile("uid-gone")
     assert woken == []

@@ -32,17 +32,27 @@ class Outcome(StrEnum):
     FAILED = "Failed"
     TIMED_OUT = "TimedOut"
     NOT_STARTED = "NotStarted"
+    SNOOZED = "Snoozed"
     DISRUPTED = "Disrupted"
     CANCELLED = "Cancelled"
     UNKNOWN = "Unknown"
 
 
 class Proof(StrEnum):
-    """How it is known that an attempt's processes are dead."""
+    """How it is known that an attempt's processes are dead; or that nobody knows and it was waived."""
 
     NODE = "Node"
     NEVER_STARTED = "NeverStarted"
     FENCED = "Fenced"
+    WAIVED = "Waived"
+
+
+class Verdict(StrEnum):
+    """What a person decided after an attempt."""
+
+    RETRY = "Retry"
+    FAIL = "Fail"
+    SUCCEED = "Succeed"
 
 
 COMPLETE = "Complete"
@@ -51,6 +61,7 @@ CANCELLED = "Cancelled"
 WAITING = "Waiting"
 STUCK = "Stuck"
 DECISION_REQUIRED = "DecisionRequired"
+INVALID = "Invalid"
 
 MOMENT = (
     r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
@@ -109,8 +120,8 @@ class AsyncTaskSpec(ApiModel):
         default=None,
         min_length=1,
         max_length=256,
-        description="No two tasks of one namespace with the same key run at the same time. Immutable."
-        + LATER,
+        description="No two tasks of one namespace with the same key run at the same time; the fencing token "
+        "then grows from holder to holder of the key. Immutable.",
     )
     idempotency_key: str | None = Field(
         default=None,
@@ -138,7 +149,10 @@ class TaskLease(ApiModel):
     """Who works on the task, and until when that is known to end."""
 
     holder: str = Field(description="The attempt that holds it, as the name of its Job.")
-    token: int = Field(description="Fencing token: grows with every attempt.")
+    token: int = Field(
+        description="Fencing token: grows with every attempt of the task, or from holder to holder of its "
+        "lockKey."
+    )
     acquire_time: Time = Field(description="When it was taken.")
     expire_time: Time = Field(description="When it runs out. An alarm, never a proof of death.")
 
@@ -152,6 +166,12 @@ class Attempt(ApiModel):
     job_name: str = Field(description="The Job that made it.")
     job_uid: str = Field(default="", description="That Job's uid.")
     node_name: str | None = Field(default=None, description="Where it ran, if known.")
+    node_boot: str | None = Field(
+        default=None,
+        max_length=256,
+        description="The machine and its boot when it ran there (systemUUID/bootID), if known: after another "
+        "boot of the same machine its processes are gone.",
+    )
     start_time: Time | None = Field(default=None, description="When its Job was created.")
     end_time: Time | None = Field(default=None, description="When it ended.")
     outcome: Outcome | None = Field(default=None, description="How it ended.")
@@ -163,8 +183,15 @@ class Attempt(ApiModel):
     proof_of_death: Proof | None = Field(
         default=None,
         description="How it is known that its processes are dead: Node (the kubelet said so), NeverStarted, "
-        "Fenced.",
+        "Fenced. Waived: it is not known; onNodeLost is ReplaceUnsafe.",
     )
+    proof_detail: str = Field(
+        default="", description="Who or what proved it, where it was not the node.", max_length=512
+    )
+    decision: Verdict | None = Field(
+        default=None, description="What a person decided after it: Retry, Fail or Succeed."
+    )
+    decision_note: str = Field(default="", description="What the person noted with it.", max_length=512)
 
 
 class AsyncTaskStatus(StatusModel):
@@ -186,10 +213,11 @@ class AsyncTaskStatus(StatusModel):
     failures: int | None = Field(default=None, description="Failed attempts in this run.")
     timeouts: int | None = Field(default=None, description="Attempts in this run that ran into a deadline.")
     disruptions: int | None = Field(default=None, description="Attempts in this run that were disrupted.")
-    snoozes: int | None = Field(
-        default=None, description="Attempts in this run that asked to be repeated." + LATER
-    )
+    snoozes: int | None = Field(default=None, description="Attempts in this run that asked to be repeated.")
     retry_time: Time | None = Field(default=None, description="When the next attempt may start.")
+    retry_now: str | None = Field(
+        default=None, description="The last asyncflow.dev/retry-now that was answered.", max_length=256
+    )
     shard: int | None = Field(default=None, description="The shard of its type that it belongs to." + LATER)
     lease: TaskLease | None = Field(default=None, description="The lease of the attempt that runs.")
     attempts: tuple[Attempt, ...] = Field(
@@ -205,11 +233,15 @@ class AsyncTaskStatus(StatusModel):
         description="What the last attempt wrote to its termination message." + LATER,
         max_length=4096,
     )
+    run_time: Time | None = Field(
+        default=None, description="When this run was asked for, from the second on."
+    )
     start_time: Time | None = Field(default=None, description="When the first attempt of this run started.")
     completion_time: Time | None = Field(default=None, description="When the run ended.")
     conditions: Conditions = Field(
         default=(),
-        description="Complete, Failed, Cancelled, Waiting (for what: its reason), Stuck, DecisionRequired.",
+        description="Complete, Failed, Cancelled, Waiting (for what: its reason), Stuck, DecisionRequired, "
+        "Invalid.",
     )
 
     def to_api(self) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from asyncflow.api.meta import ApiModel
+from asyncflow.api.template import rule, rules
 
 DAY = 86_400
 MAX_SECONDS = 30 * DAY
@@ -84,10 +85,10 @@ class RetryBudget(ApiModel):
         default=20,
         ge=0,
         le=1000,
-        description="Retries granted for each hundred first attempts, in percent." + LATER,
+        description="Retries granted for each hundred first attempts, in percent.",
     )
     minimum_per_minute: Count = Field(
-        default=10, description="Retries granted each minute even if there are few first attempts." + LATER
+        default=10, description="Retries granted each minute even if there are few first attempts."
     )
 
 
@@ -97,13 +98,11 @@ class Snooze(ApiModel):
     exit_codes: tuple[ExitCode, ...] = Field(
         default=(75,),
         max_length=16,
-        description="Exit codes that mean 'ask again later' (75 is EX_TEMPFAIL of sysexits.h)." + LATER,
+        description="Exit codes that mean 'ask again later' (75 is EX_TEMPFAIL of sysexits.h).",
     )
-    delay_seconds: Seconds = Field(
-        default=30, description="How long until the next attempt, in seconds." + LATER
-    )
+    delay_seconds: Seconds = Field(default=30, description="How long until the next attempt, in seconds.")
     max_times: Count = Field(
-        default=1000, description="After so many snoozes in one run, one more counts as a failure." + LATER
+        default=1000, description="After so many snoozes in one run, one more counts as a failure."
     )
 
 
@@ -112,6 +111,23 @@ Verdict = Literal["Retry", "Fail", "Hold"]
 
 class Retry(ApiModel):
     """When a next attempt is made, and how often."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!has(self.nonRetriableExitCodes) || !has(self.snooze) || !has(self.snooze.exitCodes) || "
+                "!self.nonRetriableExitCodes.exists(c, c in self.snooze.exitCodes)",
+                "an exit code can't be both in nonRetriableExitCodes and in snooze.exitCodes (75 is there by "
+                "default): take it out of one of them",
+            ),
+            rule(
+                "!has(self.backoff) || !has(self.backoff.initialSeconds) || "
+                "!has(self.backoff.maximumSeconds) || "
+                "self.backoff.initialSeconds <= self.backoff.maximumSeconds",
+                "backoff.initialSeconds must not exceed backoff.maximumSeconds",
+            ),
+        )
+    )
 
     max_retries: Count = Field(
         default=3,
@@ -122,18 +138,19 @@ class Retry(ApiModel):
     )
     backoff: Backoff = Field(default_factory=Backoff, description="The pause before a retry.")
     budget: RetryBudget = Field(
-        default_factory=RetryBudget, description="The retries that all tasks of this type share." + LATER
+        default_factory=RetryBudget,
+        description="The retries that all tasks of this type share, as a token bucket: a retry without a "
+        "token waits. It holds at most a minute's minimum and what a hundred first attempts grant. Repeats "
+        "after a disruption or a snooze, and those that a person asks for, take no token.",
     )
     non_retriable_exit_codes: tuple[ExitCode, ...] = Field(
         default=(), max_length=64, description="Exit codes after which the task fails at once."
     )
-    snooze: Snooze = Field(
-        default_factory=Snooze, description="Attempts that ask to be repeated later." + LATER
-    )
+    snooze: Snooze = Field(default_factory=Snooze, description="Attempts that ask to be repeated later.")
     on_disruption: Verdict = Field(
         default="Retry",
         description="After an attempt that a drain, a preemption or an eviction ended: Retry (uncharged, at "
-        "most maxDisruptions times), Fail, or Hold for a person's decision." + LATER,
+        "most maxDisruptions times), Fail, or Hold for a person's decision.",
     )
     max_disruptions: Count = Field(
         default=10, description="How many disruptions of one task are retried uncharged."
@@ -141,7 +158,7 @@ class Retry(ApiModel):
     on_unknown_outcome: Verdict = Field(
         default="Retry",
         description="After an attempt that is proven dead and whose result nobody knows: Retry (charged as a "
-        "failure), Fail, or Hold for a person's decision." + LATER,
+        "failure, or as a time-out if its lease had run out), Fail, or Hold for a person's decision.",
     )
 
 

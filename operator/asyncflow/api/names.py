@@ -31,8 +31,33 @@ LEASE_ACQUIRED_ANNOTATION: Final = f"{GROUP}/lease-acquired"
 LEASE_EXPIRES_ANNOTATION: Final = f"{GROUP}/lease-expires"
 ATTEMPT_SECONDS_ANNOTATION: Final = f"{GROUP}/attempt-seconds"
 GRACE_SECONDS_ANNOTATION: Final = f"{GROUP}/grace-seconds"
+MARGIN_SECONDS_ANNOTATION: Final = f"{GROUP}/margin-seconds"
+PENDING_SECONDS_ANNOTATION: Final = f"{GROUP}/pending-seconds"
 STOP_REASON_ANNOTATION: Final = f"{GROUP}/stop-reason"
 """Set on a Job together with the deadline that stops it: why its attempt was ended from outside."""
+
+CONFIRMED_DEAD_ANNOTATION: Final = f"{GROUP}/confirmed-dead"
+"""On a task: an administrator's word that an attempt's processes are dead: its Job's uid, then a note."""
+DECISION_ANNOTATION: Final = f"{GROUP}/decision"
+"""On a task that asks: ``retry``, ``fail`` or ``succeed``, the uid of the attempt's Job, then a note."""
+RETRY_NOW_ANNOTATION: Final = f"{GROUP}/retry-now"
+"""On a task: any text that was not there before asks for the next attempt, or the next run, at once."""
+
+TYPE_FINALIZER: Final = f"{GROUP}/governor"
+"""On a TaskType while its timer runs; the removal of the operator has to take it away."""
+
+LOCK_KEY_ANNOTATION: Final = f"{GROUP}/lock-key"
+LOCK_LABEL: Final = f"{GROUP}/lock"
+"""On a Lease: it is the lock of a lockKey."""
+LOCKS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{LOCK_LABEL}"
+"""The label selector of every lock."""
+
+OUT_OF_SERVICE_TAINT: Final = "node.kubernetes.io/out-of-service"
+"""Put on a node by an administrator: it is shut down and will not come back by itself (KEP-2268)."""
+
+STOP_MESSAGE_ANNOTATION: Final = f"{GROUP}/stop-message"
+NEVER_BOUND_ANNOTATION: Final = f"{GROUP}/never-bound"
+"""Set on a Job once its pod has been deleted while no node had it."""
 
 ENV_PREFIX: Final = "ASYNCFLOW_"
 

@@ -10,6 +10,7 @@ from asyncflow.api.template import PodTemplate, rule, rules
 
 READY = "Ready"
 SUSPENDED = "Suspended"
+RETRY_BUDGET_EXHAUSTED = "RetryBudgetExhausted"
 
 
 class Stage(ApiModel):
@@ -99,8 +100,8 @@ class TaskTypeSpec(ApiModel):
         default="Wait",
         description="When the node of a running attempt no longer answers: Wait for its return or its "
         "fencing, or ReplaceUnsafe: start the next attempt once a living kubelet would have killed this one. "
-        "The latter gives up 'never two at once' for a kubelet that is dead while its containers live on."
-        + LATER,
+        "The latter gives up 'never two at once' for a kubelet that is dead while its containers live on, "
+        "and says so in the history (proofOfDeath: Waived) and in an event. Not for tasks with a lockKey.",
     )
     max_concurrent: int = Field(
         default=10,
@@ -145,8 +146,10 @@ class Shards(ApiModel):
 class RetryBudgetStatus(ApiModel):
     """The state of the type's retry budget."""
 
-    tokens: float = Field(default=0, description="How many retries are granted now.")
-    update_time: Time | None = Field(default=None, description="When that was reckoned.")
+    tokens: float = Field(
+        default=0, description="How many retries were granted and not yet taken when this was written."
+    )
+    update_time: Time | None = Field(default=None, description="When that was.")
 
 
 class TaskTypeStatus(StatusModel):
@@ -155,9 +158,7 @@ class TaskTypeStatus(StatusModel):
     observed_generation: int | None = Field(default=None, description="The generation last looked at.")
     shards: Shards | None = Field(default=None, description="The range of shards that are open." + LATER)
     counts: dict[str, int] = Field(default_factory=dict, description="Tasks by phase." + LATER)
-    retry_budget: RetryBudgetStatus | None = Field(
-        default=None, description="The retry budget's state." + LATER
-    )
+    retry_budget: RetryBudgetStatus | None = Field(default=None, description="The retry budget's state.")
     conditions: Conditions = Field(
         default=(),
         description="Ready (the API server takes its Job), Suspended, Throttled, RetryBudgetExhausted.",

@@ -17,11 +17,27 @@ class StartAttempt:
     """Since when the task may run: the order among tasks of one priority."""
     total_left: float | None = None
     """Seconds left of the task's total deadline."""
+    first: bool = False
+    """Whether it is the first of its run."""
+    takes_token: bool = False
+    """Whether it is a retry that draws on the budget of the type."""
+    lock_key: str | None = None
+    """The key that has to be free, if the task has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopJob:
-    """End an attempt: the Job's deadline is set to a second, its pods get their grace."""
+    """End an attempt at its node; or, if no pod of it is bound to one, see that none will be."""
+
+    name: str
+    uid: str
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CloseJob:
+    """See that a Job makes no other pod; what runs on a node is not waited for."""
 
     name: str
     uid: str
@@ -61,16 +77,29 @@ class PostEvent:
     warning: bool = True
 
 
-Action = StopJob | DeleteJob | ReadPods | ExplainJob | PostEvent
+@dataclass(frozen=True, slots=True)
+class ReleaseLock:
+    """Free the lock that an attempt held: it is proven dead."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+
+
+Action = StopJob | CloseJob | DeleteJob | ReadPods | ExplainJob | PostEvent
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """All that is to be done for a task now.
 
-    The status is written first; what deletes the evidence of an outcome comes after its record.
+    A lock is freed first: its holder may be gone, with all that bears witness, when the status is written.
+    Then comes the status; what deletes the evidence of an outcome comes after its record.
     """
 
+    release: ReleaseLock | None = None
+    """The lock to free."""
     status: AsyncTaskStatus | None = None
     """The status to write, if it differs from the one there."""
     start: StartAttempt | None = None

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome
 from asyncflow.core.backoff import pause_seconds
+from asyncflow.core.evidence import Evidence, lease_end, outside_evidence, pod_of
 from asyncflow.core.observed import JobView
-from asyncflow.core.outcome import Ending, judge
+from asyncflow.core.outcome import LEASE_EXPIRED, Ending, judge
 from asyncflow.core.rules import Rules
 from asyncflow.core.snapshot import Snapshot
 
@@ -17,24 +18,38 @@ class Folded:
 
     status: AsyncTaskStatus
     live: JobView | None = None
+    evidence: Evidence | None = None
+    """That the live Job's attempt is dead all the same: the Job has still to be closed."""
     unread: JobView | None = None
     unproven: tuple[JobView, Ending] | None = None
+    intruder: bool = False
+    """Whether the live Job repeats an attempt that is on record: only a stale operator makes one."""
 
 
 def fold(seen: Snapshot, rules: Rules | None, now: datetime) -> Folded:
     """Fold the outcomes of all ended Jobs into the status, each once, in the order of their attempts."""
     status = seen.task.status
     for job, gone in _attempts_seen(seen):
-        if job.attempt < (status.attempt or 0) or _recorded(status, job.attempt):
+        known = is_recorded(status, job.attempt)
+        if known and (job.closed or gone or _is_the_recorded(status, job)):
             continue
-        if not (job.finished or gone):
-            return Folded(status, live=job)
-        ending = judge(job, seen.pods, gone=gone, looked=job.uid in seen.looked)
+        evidence = outside_evidence(seen, job, rules, now)
+        if not (job.finished or gone or (job.closed and evidence is not None)):
+            return Folded(status, live=job, evidence=evidence, intruder=known)
+        end = lease_end(seen, job)
+        ending = judge(
+            job,
+            pod_of(seen, job.uid),
+            gone=gone or job.deleting,
+            looked=job.uid in seen.looked,
+            evidence=evidence,
+            overdue=end is not None and now >= end,
+        )
         if ending is None:
             return Folded(status, unread=job)
         if ending.proof is None:
             return Folded(status, unproven=(job, ending))
-        status = _with_ending(seen.task, status, job, ending, rules, now)
+        status = _with_ending(seen, status, job, ending, rules, now)
     return Folded(status)
 
 
@@ -62,7 +77,13 @@ def _attempts_seen(seen: Snapshot) -> list[tuple[JobView, bool]]:
 def _vanished_job(task: AsyncTask, attempt: Attempt) -> JobView:
     created = attempt.start_time or task.metadata.creation_timestamp
     assert created is not None, "the API server stamps every object"
+    lease = task.status.lease
+    if lease is not None and lease.holder != attempt.job_name:
+        lease = None
     return JobView(
+        lease_token=lease.token if lease else 0,
+        lease_acquired=lease.acquire_time if lease else None,
+        lease_expires=lease.expire_time if lease else None,
         namespace=task.metadata.namespace,
         name=attempt.job_name,
         uid=attempt.job_uid,
@@ -77,33 +98,53 @@ def _vanished_job(task: AsyncTask, attempt: Attempt) -> JobView:
     )
 
 
-def _recorded(status: AsyncTaskStatus, number: int) -> bool:
-    return any(attempt.number == number and attempt.outcome is not None for attempt in status.attempts)
+def is_recorded(status: AsyncTaskStatus, number: int) -> bool:
+    """Tell whether the end of an attempt is on record: it is proven dead, or was waived."""
+    return number < (status.attempt or 0) or any(
+        attempt.number == number and attempt.outcome is not None for attempt in status.attempts
+    )
+
+
+def _is_the_recorded(status: AsyncTaskStatus, job: JobView) -> bool:
+    """Tell whether this is the Job whose end is on record, and not another of its name."""
+    return any(a.number == job.attempt and a.job_uid == job.uid for a in status.attempts)
+
+
+COUNTERS = {
+    Outcome.FAILED: "failures",
+    Outcome.UNKNOWN: "failures",
+    Outcome.TIMED_OUT: "timeouts",
+    Outcome.NOT_STARTED: "timeouts",
+    Outcome.DISRUPTED: "disruptions",
+    Outcome.SNOOZED: "snoozes",
+}
+"""What an attempt draws on by its outcome; a success and a cancellation draw on nothing."""
 
 
 def _with_ending(
-    task: AsyncTask, status: AsyncTaskStatus, job: JobView, ending: Ending, rules: Rules | None, now: datetime
+    seen: Snapshot, status: AsyncTaskStatus, job: JobView, ending: Ending, rules: Rules | None, now: datetime
 ) -> AsyncTaskStatus:
     """Put an ended attempt into the history, count it, and set the time of the next if there may be one."""
     end_time = ending.end_time or now
-    entry = attempt_entry(job).model_copy(
+    outcome = ending.outcome
+    if outcome is Outcome.FAILED and rules is not None and _snoozes(rules, status, ending):
+        outcome = Outcome.SNOOZED
+    entry = attempt_entry(seen, job).model_copy(
         update={
             "end_time": end_time,
-            "node_name": ending.node_name,
-            "outcome": ending.outcome,
+            "outcome": outcome,
             "exit_code": ending.exit_code,
-            "reason": ending.reason,
+            "reason": "Snoozed" if outcome is Outcome.SNOOZED else ending.reason,
             "message": ending.message,
             "proof_of_death": ending.proof,
+            "proof_detail": ending.proof_detail,
         }
     )
-    counted = {
-        Outcome.FAILED: "failures",
-        Outcome.UNKNOWN: "failures",
-        Outcome.TIMED_OUT: "timeouts",
-        Outcome.NOT_STARTED: "timeouts",
-        Outcome.DISRUPTED: "disruptions",
-    }.get(ending.outcome)
+    if ending.node_name:
+        entry = entry.model_copy(update={"node_name": ending.node_name})
+    counted = COUNTERS.get(outcome)
+    if outcome is Outcome.UNKNOWN and ending.reason == LEASE_EXPIRED:
+        counted = "timeouts"
     update: dict[str, object] = {
         "attempt": job.attempt,
         "run": job.run,
@@ -116,10 +157,22 @@ def _with_ending(
         update[counted] = (getattr(status, counted) or 0) + 1
     status = status.model_copy(update=update)
     if counted is not None and rules is not None:
-        retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
-        pause = pause_seconds(rules.backoff, retries, f"{task.metadata.uid}/{job.attempt}")
+        pause = _pause_seconds(seen.task, status, rules, job.attempt, outcome)
         status = status.model_copy(update={"retry_time": end_time + timedelta(seconds=pause)})
     return status
+
+
+def _snoozes(rules: Rules, status: AsyncTaskStatus, ending: Ending) -> bool:
+    return ending.exit_code in rules.snooze.exit_codes and (status.snoozes or 0) < rules.snooze.max_times
+
+
+def _pause_seconds(
+    task: AsyncTask, status: AsyncTaskStatus, rules: Rules, attempt: int, outcome: Outcome
+) -> float:
+    if outcome is Outcome.SNOOZED:
+        return rules.snooze.delay_seconds
+    retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
+    return pause_seconds(rules.backoff, retries, f"{task.metadata.uid}/{attempt}")
 
 
 def with_entry(status: AsyncTaskStatus, entry: Attempt, rules: Rules | None) -> tuple[Attempt, ...]:
@@ -128,9 +181,16 @@ def with_entry(status: AsyncTaskStatus, entry: Attempt, rules: Rules | None) -> 
     return kept[-(rules.history_limit if rules else 10) :]
 
 
-def attempt_entry(job: JobView) -> Attempt:
+def attempt_entry(seen: Snapshot, job: JobView) -> Attempt:
     """Return the line of the history for an attempt under way."""
+    pod = pod_of(seen, job.uid)
+    recorded = next((a for a in seen.task.status.attempts if a.number == job.attempt), None)
+    where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None
+    node = seen.nodes.get(where) if where else None
+    boot = recorded.node_boot if recorded and recorded.node_boot else node.boot if node else None
     return Attempt(
+        node_name=where,
+        node_boot=boot,
         number=job.attempt,
         run=job.run,
         stage=job.stage,

@@ -60,20 +60,28 @@ def environment(task: AsyncTask, rules: Rules, attempt: int, run: int, token: in
 
 
 def attempt_job(
-    task: AsyncTask, rules: Rules, *, attempt: int, run: int, now: datetime, total_left: float | None = None
+    task: AsyncTask,
+    rules: Rules,
+    *,
+    attempt: int,
+    run: int,
+    now: datetime,
+    total_left: float | None = None,
+    token: int | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of an attempt's Job.
 
     Args:
         task: whose attempt it is.
         rules: the settings that hold for it.
-        attempt: its number; it is also its fencing token, since it only grows.
+        attempt: its number.
         run: the run it belongs to.
         now: when the lease is taken.
         total_left: seconds left of the task's total deadline, if it has one.
+        token: its fencing token; by default the attempt's number, which only grows.
     """
     meta = task.metadata
-    token = attempt
+    token = attempt if token is None else token
     deadline = lease.job_deadline_seconds(rules, total_left)
     labels = {
         names.MANAGED_BY_LABEL: names.MANAGED_BY,
@@ -95,6 +103,8 @@ def attempt_job(
                 names.RUN_ANNOTATION: str(run),
                 names.ATTEMPT_SECONDS_ANNOTATION: str(rules.attempt_seconds),
                 names.GRACE_SECONDS_ANNOTATION: str(rules.grace_seconds),
+                names.MARGIN_SECONDS_ANNOTATION: str(rules.margin_seconds),
+                names.PENDING_SECONDS_ANNOTATION: str(rules.pending_seconds),
                 names.LEASE_HOLDER_ANNOTATION: name,
                 names.LEASE_TOKEN_ANNOTATION: str(token),
                 names.LEASE_ACQUIRED_ANNOTATION: format_time(now),
@@ -124,6 +134,38 @@ def attempt_job(
             "template": _pod_template(rules, labels, environment(task, rules, attempt, run, token)),
         },
     }
+
+
+KEPT = (
+    ("spec", "backoffLimit"),
+    ("spec", "completions"),
+    ("spec", "parallelism"),
+    ("spec", "podReplacementPolicy"),
+    ("spec", "activeDeadlineSeconds"),
+    ("spec", "template", "spec", "activeDeadlineSeconds"),
+    ("spec", "template", "spec", "restartPolicy"),
+    ("spec", "template", "spec", "terminationGracePeriodSeconds"),
+)
+"""What the promises rest on: an admission webhook that changes it breaks them."""
+
+
+def altered(asked: dict[str, Any], made: dict[str, Any]) -> str:
+    """Return which field of a Job, that a promise rests on, the API server changed; empty if it did not."""
+    for path in KEPT:
+        ours, theirs = _at(asked, path), _at(made, path)
+        if ours is not None and theirs != ours:
+            return (
+                f"an admission webhook or policy changes the Job's {'.'.join(path)} from {ours} to {theirs}, "
+                "which a promise rests on: have it leave out Jobs with the label "
+                f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
+            )
+    return ""
+
+
+def _at(body: Any, path: tuple[str, ...]) -> Any:
+    for part in path:
+        body = body.get(part) if isinstance(body, dict) else None
+    return body
 
 
 def _pod_template(rules: Rules, labels: dict[str, str], env: list[dict[str, str]]) -> dict[str, Any]:

@@ -30,13 +30,16 @@ def provisional_expiry(created: datetime, job_deadline: int, rules: Rules) -> da
 
     A pod that is bound at the last moment runs a full attempt when the controller-manager is away.
     """
-    return created + timedelta(
-        seconds=job_deadline + rules.attempt_seconds + rules.grace_seconds + rules.margin_seconds
+    return running_expiry(
+        created + timedelta(seconds=job_deadline),
+        attempt_seconds=rules.attempt_seconds,
+        grace_seconds=rules.grace_seconds,
+        margin_seconds=rules.margin_seconds,
     )
 
 
-def running_expiry(pod_start: datetime, rules: Rules) -> datetime:
+def running_expiry(
+    pod_start: datetime, *, attempt_seconds: int, grace_seconds: int, margin_seconds: int
+) -> datetime:
     """Return the lease's end once ``startTime`` is known: after it, a living kubelet has killed the pod."""
-    return pod_start + timedelta(
-        seconds=rules.attempt_seconds + rules.grace_seconds + KUBELET_SECONDS + rules.margin_seconds
-    )
+    return pod_start + timedelta(seconds=attempt_seconds + grace_seconds + KUBELET_SECONDS + margin_seconds)

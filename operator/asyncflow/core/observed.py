@@ -42,7 +42,17 @@ class JobView:
     """Whether the Job controller has made its pod."""
     succeeded: int = 0
     stop_reason: str = ""
+    stop_message: str = ""
+    never_bound: bool = False
+    """Whether its only pod was deleted before it had a node: there will be no other."""
+    start_time: datetime | None = None
+    """When the Job controller took it up."""
+    deadline_seconds: int = 0
+    """The Job's own ``activeDeadlineSeconds``, counted from its ``start_time``."""
     attempt_seconds: int = 0
+    grace_seconds: int = 0
+    margin_seconds: int = 0
+    pending_seconds: int = 0
     lease_token: int = 0
     lease_acquired: datetime | None = None
     lease_expires: datetime | None = None
@@ -51,6 +61,11 @@ class JobView:
     def finished(self) -> bool:
         """Whether the Job controller has said its last word."""
         return self.complete or self.failed
+
+    @property
+    def closed(self) -> bool:
+        """Whether the Job controller makes no pod of it any more, though one may still run."""
+        return self.finished or self.ending or self.deleting
 
     @property
     def exit_code(self) -> int | None:
@@ -78,9 +93,13 @@ class PodView:
     reason: str = ""
     message: str = ""
     node_name: str = ""
+    created: datetime | None = None
     start_time: datetime | None = None
     end_time: datetime | None = None
     deleting: bool = False
+    obstacle: str = ""
+    """What keeps it from starting, as one word: ``Unschedulable``, ``ImagePullBackOff``, …"""
+    obstacle_message: str = ""
     disruption: str = ""
     """The reason of the pod's ``DisruptionTarget`` condition."""
     exit_code: int | None = None
@@ -130,7 +149,14 @@ def job_view(body: dict[str, Any]) -> JobView | None:
         or any((status.get("uncountedTerminatedPods") or {}).values()),
         succeeded=status.get("succeeded", 0),
         stop_reason=annotations.get(names.STOP_REASON_ANNOTATION, ""),
+        stop_message=annotations.get(names.STOP_MESSAGE_ANNOTATION, ""),
+        never_bound=names.NEVER_BOUND_ANNOTATION in annotations,
+        start_time=_time(status.get("startTime")),
+        deadline_seconds=(body.get("spec") or {}).get("activeDeadlineSeconds") or 0,
         attempt_seconds=_number(annotations.get(names.ATTEMPT_SECONDS_ANNOTATION)),
+        grace_seconds=_number(annotations.get(names.GRACE_SECONDS_ANNOTATION)),
+        margin_seconds=_number(annotations.get(names.MARGIN_SECONDS_ANNOTATION)),
+        pending_seconds=_number(annotations.get(names.PENDING_SECONDS_ANNOTATION)),
         lease_token=_number(annotations.get(names.LEASE_TOKEN_ANNOTATION)),
         lease_acquired=_time(annotations.get(names.LEASE_ACQUIRED_ANNOTATION)),
         lease_expires=_time(annotations.get(names.LEASE_EXPIRES_ANNOTATION)),
@@ -160,6 +186,7 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         ),
         {},
     )
+    obstacle = _obstacle(status, states)
     owner: dict[str, Any] = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), {})
     return PodView(
         namespace=meta["namespace"],
@@ -172,7 +199,10 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         node_name=(body.get("spec") or {}).get("nodeName", ""),
+        created=_time(meta.get("creationTimestamp")),
         start_time=_time(status.get("startTime")),
+        obstacle=obstacle[0],
+        obstacle_message=obstacle[1],
         end_time=max((parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")), default=None),
         deleting="deletionTimestamp" in meta,
         disruption=disruption.get("reason", ""),
@@ -189,6 +219,23 @@ def _task_uid(labels: dict[str, str]) -> str | None:
     return labels.get(names.TASK_UID_LABEL) if ours else None
 
 
+QUIET_STATES = ("ContainerCreating", "PodInitializing")
+"""What every container waits for on its way."""
+
+
+def _obstacle(status: dict[str, Any], states: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return what keeps a pod from starting: reason and sentence, empty if nothing does."""
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return condition.get("reason") or "Unschedulable", condition.get("message", "")
+    for state in states:
+        waiting = state.get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason and reason not in QUIET_STATES:
+            return "ImagePullBackOff" if reason == "ErrImagePull" else reason, waiting.get("message", "")
+    return "", ""
+
+
 def _containers(body: dict[str, Any]) -> int:
     spec = body.get("spec") or {}
     return len(spec.get("initContainers") or ()) + len(spec.get("containers") or ())
@@ -203,3 +250,80 @@ def _time(text: str | None) -> datetime | None:
         return parse_time(text) if text else None
     except ValueError:
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node, as far as it tells of the processes that ran there."""
+
+    name: str
+    boot: str
+    """Its machine and its boot: ``systemUUID/bootID``."""
+    ready: bool
+    out_of_service: bool
+
+    def rebooted_since(self, boot: str) -> bool:
+        """Tell whether this is the same machine after another boot than that one."""
+        machine, _, boot_id = self.boot.rpartition("/")
+        before, _, boot_id_before = boot.rpartition("/")
+        return (
+            bool(machine and boot_id and boot_id_before) and machine == before and boot_id != boot_id_before
+        )
+
+
+def node_view(body: dict[str, Any]) -> NodeView:
+    """Read a node."""
+    status = body.get("status") or {}
+    info = status.get("nodeInfo") or {}
+    return NodeView(
+        name=body["metadata"]["name"],
+        boot=f"{info.get('systemUUID', '')}/{info.get('bootID', '')}",
+        ready=any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()),
+        out_of_service=any(
+            taint["key"] == names.OUT_OF_SERVICE_TAINT
+            for taint in (body.get("spec") or {}).get("taints") or ()
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LockView:
+    """The Lease of a lockKey: as long as it is there, its holder has the key."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    holder: str
+    """Task uid, run, stage and attempt, as `holder_name` makes it."""
+    acquired: datetime
+
+    @property
+    def task_uid(self) -> str:
+        """The task whose attempt holds it."""
+        return self.holder.split("/", 1)[0]
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that holds it."""
+        return _number(self.holder.rpartition("/")[2])
+
+    @property
+    def token(self) -> int:
+        """The fencing token: the version that the API server gave the Lease when it was made."""
+        return int(self.resource_version)
+
+
+def lock_view(body: dict[str, Any]) -> LockView | None:
+    """Read a Lease; return None for one that is not a lock of ours."""
+    meta, spec = body["metadata"], body.get("spec") or {}
+    if names.LOCK_LABEL not in (meta.get("labels") or {}) or "deletionTimestamp" in meta:
+        return None
+    return LockView(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        holder=spec.get("holderIdentity") or "",
+        acquired=_time(spec.get("acquireTime")) or parse_time(meta["creationTimestamp"]),
+    )

@@ -1,20 +1,26 @@
 """How an attempt ended, and how that is known.
 
 Proof of death is one of: the kubelet reported the containers terminated; no pod was ever bound to a node and
-none can be any more; the node was fenced. A Job that is merely gone, or failed by a disruption, proves
-nothing: the pod garbage collector fails pods of vanished nodes while their processes run on.
+none can be any more; the attempt was fenced (`asyncflow.core.evidence`). A Job that is merely gone, or failed
+by a disruption, proves nothing: the pod garbage collector fails pods of vanished nodes while their processes
+run on.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from asyncflow.api.asynctask import Outcome, Proof
+from asyncflow.core.evidence import Evidence
 from asyncflow.core.observed import DEADLINE_REASON, JobView, PodView
 
 STOP_CANCELLED = "Cancelled"
 STOP_TOTAL_DEADLINE = "TotalDeadlineExceeded"
 STOP_TASK_ENDED = "TaskEnded"
+STOP_NOT_STARTED = "NotStarted"
+STOP_FENCED = "Fenced"
+"""The attempt's death was proven from outside: its Job is closed, so that it makes no other pod."""
+
+LEASE_EXPIRED = "LeaseExpired"
 
 KILLED = (137, 143)
 """Exit codes of a process that SIGKILL or SIGTERM ended."""
@@ -31,32 +37,39 @@ class Ending:
     exit_code: int | None = None
     end_time: datetime | None = None
     node_name: str | None = None
+    proof_detail: str = ""
 
 
 def judge(
-    job: JobView, pods: Iterable[PodView], *, gone: bool = False, looked: bool = False
+    job: JobView,
+    pod: PodView | None,
+    *,
+    gone: bool = False,
+    looked: bool = False,
+    evidence: Evidence | None = None,
+    overdue: bool = False,
 ) -> Ending | None:
-    """Tell how a finished or vanished Job's attempt ended.
+    """Tell how an attempt ended whose Job is finished or gone, or is closed and proven dead from outside.
 
     Args:
         job: the Job, as last seen.
-        pods: what is known of its pods, also of such that are gone by now.
+        pod: what is known of its pod, also of one that is gone by now.
         gone: whether the Job was deleted before it was judged.
         looked: whether the pods were read from the API server since the Job ended.
+        evidence: proof of death from outside, if there is any.
+        overdue: whether the attempt's lease has run out.
 
     Returns:
         None if its pods have to be read first. An ending whose proof is None proves no death.
     """
     if job.complete:
         return Ending(Outcome.SUCCEEDED, Proof.NODE, "Completed", end_time=job.finish_time)
-    pod = max(
-        (p for p in pods if p.job_uid == job.uid),
-        key=lambda p: (p.terminal, int(p.resource_version)),
-        default=None,
-    )
-    if not looked and (pod is None or not (pod.terminal or not pod.node_name)):
+    settled = pod is not None and (pod.terminal or _never_bound(pod))
+    if not looked and not settled and evidence is None:
         return None
     proof = _proof(job, pod)
+    if proof is None and evidence is not None:
+        return _from_outside(job, pod, evidence, overdue=overdue)
     outcome, reason = _outcome(job, pod, proof, gone=gone)
     exit_code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
     return Ending(
@@ -70,23 +83,49 @@ def judge(
     )
 
 
+def _from_outside(job: JobView, pod: PodView | None, evidence: Evidence, *, overdue: bool) -> Ending:
+    """Nobody can say what the attempt did: its outcome is unknown, unless it was to be stopped anyway."""
+    if job.stop_reason == STOP_CANCELLED:
+        outcome, reason = Outcome.CANCELLED, job.stop_reason
+    elif job.stop_reason == STOP_TOTAL_DEADLINE:
+        outcome, reason = Outcome.TIMED_OUT, job.stop_reason
+    else:
+        outcome, reason = Outcome.UNKNOWN, LEASE_EXPIRED if overdue else "NodeLost"
+    return Ending(
+        outcome=outcome,
+        proof=evidence.proof,
+        reason=reason,
+        message="its node did not say how it ended",
+        node_name=(pod.node_name or None) if pod else None,
+        proof_detail=evidence.detail,
+    )
+
+
+def _never_bound(pod: PodView) -> bool:
+    return pod.deleting and not pod.node_name  # a pod that is being deleted is not bound any more
+
+
 def _proof(job: JobView, pod: PodView | None) -> Proof | None:
     if pod is not None and not pod.node_name and (pod.terminal or pod.deleting):
-        return Proof.NEVER_STARTED  # a pod that is being deleted is not bound any more
+        return Proof.NEVER_STARTED
     if pod is not None and pod.terminal and (pod.dead or pod.reason == DEADLINE_REASON):
         return Proof.NODE
     if job.exit_code is not None or job.succeeded:
         return Proof.NODE  # only a kubelet's report brings an exit code, or a pod's success
+    if job.never_bound or (pod is None and job.finished and not job.has_pod):
+        return Proof.NEVER_STARTED  # its only pod was deleted in time, or there never was one
     return None
 
 
 def _outcome(job: JobView, pod: PodView | None, proof: Proof | None, *, gone: bool) -> tuple[Outcome, str]:
     if job.stop_reason == STOP_CANCELLED:
         return Outcome.CANCELLED, job.stop_reason
-    if job.stop_reason:
+    if job.stop_reason == STOP_NOT_STARTED:
+        return Outcome.NOT_STARTED, job.stop_reason
+    if job.stop_reason in (STOP_TOTAL_DEADLINE, STOP_TASK_ENDED):
         return Outcome.TIMED_OUT, job.stop_reason
     if proof is Proof.NEVER_STARTED:
-        return Outcome.NOT_STARTED, "NotStarted"
+        return Outcome.NOT_STARTED, STOP_NOT_STARTED
     if (pod is not None and pod.reason == DEADLINE_REASON) or _killed_at_deadline(job, pod):
         return Outcome.TIMED_OUT, DEADLINE_REASON
     if job.disrupted or (pod is not None and pod.disruption):
@@ -115,4 +154,5 @@ def _killed_at_deadline(job: JobView, pod: PodView | None) -> bool:
 def _message(job: JobView, pod: PodView | None, *, gone: bool) -> str:
     if gone:
         return "its Job was deleted by someone else"
-    return ((pod.message if pod else "") or job.message)[:1024]
+    obstacle = f"{pod.obstacle}: {pod.obstacle_message}" if pod is not None and pod.obstacle else ""
+    return (job.stop_message or (pod.message if pod else "") or obstacle or job.message)[:1024]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.api.limits import Backoff
+from asyncflow.api.limits import Backoff, Snooze
 from asyncflow.api.tasktype import TaskType
 from asyncflow.api.template import PodTemplate
 
@@ -23,6 +23,11 @@ class Rules:
     max_disruptions: int
     backoff: Backoff
     non_retriable_exit_codes: frozenset[int]
+    snooze: Snooze
+    on_disruption: str
+    on_unknown_outcome: str
+    replace_unsafe: bool
+    """Whether an attempt without proof of death is replaced once a living kubelet would have killed it."""
     priority: int
     history_limit: int
 
@@ -45,6 +50,10 @@ def rules_for(task: AsyncTask, kind: TaskType) -> Rules | None:
         max_disruptions=spec.retry.max_disruptions,
         backoff=spec.retry.backoff,
         non_retriable_exit_codes=frozenset(spec.retry.non_retriable_exit_codes),
+        snooze=spec.retry.snooze,
+        on_disruption=spec.retry.on_disruption,
+        on_unknown_outcome=spec.retry.on_unknown_outcome,
+        replace_unsafe=spec.on_node_lost == "ReplaceUnsafe",
         priority=_first(own.priority, spec.priority),
         history_limit=spec.retention.history_limit,
     )

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
-from asyncflow.core.observed import JobView, PodView
+from asyncflow.core.observed import JobView, LockView, NodeView, PodView
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,13 @@ class Obstacle:
     """When it is tried again, or looked at again."""
     job_uid: str = ""
     """The Job that it holds up, if there is one already."""
+
+
+class Gate(StrEnum):
+    """What a task that could start waits for beside a slot."""
+
+    LOCK = "lock"
+    BUDGET = "budget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +43,10 @@ class Snapshot:
     looked: Mapping[str, datetime] = field(default_factory=dict)
     """By the uid of a Job that has ended: when its pods were last read."""
     obstacle: Obstacle | None = None
+    gate: Gate | None = None
+    nodes: Mapping[str, NodeView] = field(default_factory=dict)
+    """Nodes by name, as far as they were looked at."""
+    lock: LockView | None = None
+    """The lock of the task's key, whoever holds it."""
+    lock_orphaned: bool = False
+    """Whether the lock's holder is of a task that is no more, and nothing bears witness of its end."""

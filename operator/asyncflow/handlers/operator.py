@@ -1,19 +1,19 @@
-"""The operator as a whole: its parts, its start, its stop."""
+"""The operator as a whole: its store, its leadership, its start and its stop."""
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine
+import os
+import socket
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from uuid import uuid4
 
 from asyncflow.api import names
-from asyncflow.core.dispatch import Slots
-from asyncflow.handlers.tasks import TaskReconciler, utc_now
-from asyncflow.handlers.types import TypeReconciler
-from asyncflow.kube.alarms import Alarms
+from asyncflow.core.admission import LockId, TypeKey
+from asyncflow.handlers.work import Work
 from asyncflow.kube.client import (
     JOBS,
+    LEASES,
     PODS,
     TASKS,
     TYPES,
@@ -24,9 +24,8 @@ from asyncflow.kube.client import (
     Resource,
 )
 from asyncflow.kube.connection import Connection
-from asyncflow.kube.queue import WorkQueue
-from asyncflow.kube.recorder import EventRecorder
-from asyncflow.kube.store import Store, TypeKey
+from asyncflow.kube.elector import Elector
+from asyncflow.kube.store import Store
 from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,119 +34,153 @@ FAILED_PODS = "status.phase=Failed"
 UNSUCCESSFUL_PODS = "status.phase!=Succeeded"
 """A pod without Job or record is an attempt all the same."""
 
-TYPE_WORKERS = 2
 START_PAUSE = 2.0
-"""Seconds between tries to read the cluster at the start."""
+"""Seconds between tries to read the cluster when the work begins."""
 
 
 class Operator:
-    """Store, queues, slots and reconcilers, put together."""
+    """The store, which is kept warm at all times, and the work, which is done while this operator leads."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self.connection = connection
         self.settings = settings
-        self.client = ApiClient(connection)
-        self.store = Store(self._task_changed, self._type_changed)
-        self._synced = False
-        self._slots: defaultdict[TypeKey, Slots] = defaultdict(Slots)
-        self._failure: str | None = None
-        self._recorder = EventRecorder(self.client, utc_now)
-        self._task_queue = WorkQueue(self._reconcile_task, workers=settings.workers)
-        self._type_queue = WorkQueue(self._reconcile_type, workers=TYPE_WORKERS)
-        self._alarms = Alarms(self._task_queue.add, utc_now)
-        self._tasks = TaskReconciler(
-            self.client,
-            self.store,
-            self._slots,
-            self._alarms,
-            self._recorder,
-            self._task_queue.add,
+        self.store = Store(self._task_changed, self._type_changed, self._lock_changed)
+        self.elector = Elector(
+            ApiClient(connection, server_seconds=settings.request_seconds),
+            namespace=settings.lease_namespace,
+            name=settings.lease_name,
+            identity=settings.identity or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
+            lease_seconds=settings.lease_seconds,
+            renew_seconds=settings.renew_seconds,
+            request_seconds=settings.request_seconds,
         )
-        self._type_alarms = Alarms(self._type_queue.add, utc_now)
-        self._types = TypeReconciler(self.client, self.store, self._recorder, self._type_alarms, utc_now)
+        self.client = ApiClient(
+            connection,
+            server_seconds=settings.request_seconds,
+            may_write=lambda: self.elector.leading,
+        )
+        self._work: Work | None = None
+        self._failure: str | None = None
+        self._stopping = False
 
     # How it fares
 
     def alive(self) -> str | None:
         """Return what is wrong beyond repair: a part of the operator that has ended."""
-        return self._failure
+        return self._failure or (self._work.failure if self._work is not None else None)
 
     def ready(self) -> str | None:
-        """Return what is missing until work is done."""
-        return None if self._synced else "reading the cluster"
+        """Return what is missing until work is done, by this operator or by the one that it stands by for."""
+        if self._work is not None or self.elector.standing_by:
+            return None
+        return "reading the cluster" if self.elector.leading else "waiting for the leader's Lease"
 
     # Its life
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Read the cluster, then work until the block ends; then finish what is under way."""
-        await self._sync_at_start()
-        tasks = [
-            asyncio.create_task(self._guard(name, work), name=name)
-            for name, work in (
-                ("alarms", self._alarms.run()),
-                ("type alarms", self._type_alarms.run()),
-                ("events", self._recorder.run()),
-                ("types", self._type_queue.run()),
-                ("tasks", self._task_queue.run()),
-                ("resync", self._resync()),
-            )
-        ]
+        """Lead and work, or stand by, until the block ends; then finish what is under way."""
+        leading = asyncio.create_task(self._lead_and_stand_by(), name="leadership")
         try:
             yield
         finally:
-            logger.info("stopping: no more work is taken up")
-            self._task_queue.stop()
-            self._type_queue.stop()
-            working = [task for task in tasks if task.get_name() in ("types", "tasks")]
-            await asyncio.wait(working, timeout=self.settings.stop_seconds)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            self._stopping = True
+            leading.cancel()
+            await asyncio.gather(leading, return_exceptions=True)
+            await self.elector.give_back()
 
-    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _lead_and_stand_by(self) -> None:
         try:
-            await work
-        except asyncio.CancelledError:
-            raise
+            while True:
+                await self.elector.acquire()
+                await self._lead()
+                logger.warning("not leading any more: standing by")
         except Exception as error:
-            self._failure = f"{name} ended: {error!r}"
-            logger.exception("%s ended; the operator has to be restarted", name)
+            self._failure = f"leadership ended: {error!r}"
+            logger.exception("leadership ended; the operator has to be restarted")
+
+    async def _lead(self) -> None:
+        """Read the cluster and work, until the leadership is lost."""
+        keeping = asyncio.create_task(self.elector.keep(), name="keep the lease")
+        working = asyncio.create_task(self._do_work(), name="work")
+        try:
+            await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        if working.done() and not working.cancelled() and (error := working.exception()) is not None:
+            raise error
+
+    async def _do_work(self) -> None:
+        await self._sync_until_done()
+        work = Work(self.client, self.store, workers=self.settings.workers)
+        self._work = work
+        work.begin()
+        logger.info("leading: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
+        try:
+            async with work.running() as tasks:
+                try:
+                    await self._look_after()
+                finally:
+                    if self._stopping:
+                        logger.info("stopping: no more work is taken up")
+                        await work.finish(tasks, self.settings.stop_seconds)
+        finally:
+            self._work = None
+
+    async def _look_after(self) -> None:
+        """Put right what a watch missed; look after attempts whose type is no more, and has no timer."""
+        last_sync = asyncio.get_running_loop().time()
+        while True:
+            await asyncio.sleep(min(self.settings.stuck_seconds, self.settings.resync_seconds))
+            if self._work is not None:
+                for key in self._work.live_types():
+                    if self.store.kind(key) is None:
+                        await self._work.govern(key)
+            if asyncio.get_running_loop().time() >= last_sync + self.settings.resync_seconds:
+                last_sync = asyncio.get_running_loop().time()
+                try:
+                    await self._sync()
+                except (ApiError, ApiUnreachable) as error:
+                    logger.warning("resync failed and is tried again: %s", error)
+
+    async def govern(self, key: TypeKey) -> None:
+        """Look after the running attempts of a type, if this operator leads."""
+        if self._work is not None:
+            await self._work.govern(key)
 
     # Reading the cluster
 
-    async def _sync_at_start(self) -> None:
+    async def _sync_until_done(self) -> None:
         while True:
             try:
-                await self._sync()
-                break
+                return await self._sync()
             except (ApiError, ApiUnreachable) as error:
                 logger.warning("the cluster can't be read yet: %s%s", error, _advice(error))
                 await asyncio.sleep(START_PAUSE)
-        for job in self.store.jobs.values():
-            if not job.finished:
-                self._slots[job.namespace, job.type_name].occupy(job.task_uid)
-        for key in self.store.type_keys():
-            self._type_changed(key)  # its tasks are known now: all of them ask before one is let in
-        self._synced = True
-        logger.info("ready: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
 
     async def _sync(self) -> None:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
         types = await self._list(TYPES)
         tasks = await self._list(TASKS)
         jobs = await self._list(JOBS, labels=names.OURS)
+        locks = await self._list(LEASES, labels=names.LOCKS)
         pods = await self._list(PODS, labels=names.OURS, fields=UNSUCCESSFUL_PODS)
         for put, listings in (
             (self.store.put_type, types),
             (self.store.put_task, tasks),
             (self.store.put_job, jobs),
+            (self.store.put_lock, locks),
             (self.store.put_pod, pods),
         ):
             for listing in listings:
                 for body in listing.items:
                     put(body)
-        dropped = self.store.retain(types=_shown(types), tasks=_shown(tasks), jobs=_shown(jobs))
+        dropped = self.store.retain(
+            types=_shown(types), tasks=_shown(tasks), jobs=_shown(jobs), locks=_shown(locks)
+        )
         if dropped:
             logger.info("resync: %d objects were deleted unseen", dropped)
 
@@ -157,40 +190,19 @@ class Operator:
         namespaces: tuple[str | None, ...] = self.settings.namespaces or (None,)
         return [await self.client.list(resource, ns, labels=labels, fields=fields) for ns in namespaces]
 
-    async def _resync(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.resync_seconds)
-            try:
-                await self._sync()
-            except (ApiError, ApiUnreachable) as error:
-                logger.warning("resync failed and is tried again: %s", error)
-
     # What has changed
 
     def _task_changed(self, uid: str) -> None:
-        self._task_queue.add(uid)
+        if self._work is not None:
+            self._work.task_changed(uid)
 
     def _type_changed(self, key: TypeKey) -> None:
-        kind = self.store.kind(key)
-        tasks = (self.store.tasks.get(uid) for uid in self.store.tasks_of(key))
-        concerned = [
-            task.metadata.uid for task in tasks if task is not None and not task.status.phase.terminal
-        ]
-        slots = self._slots[key]
-        slots.expect(concerned)
-        if kind is not None:
-            for uid in slots.set_limit(kind.spec.max_concurrent):
-                self._task_queue.add(uid)
-        for uid in concerned:
-            self._task_queue.add(uid)
-        self._type_queue.add("/".join(key))
+        if self._work is not None:
+            self._work.type_changed(key)
 
-    async def _reconcile_task(self, uid: str) -> None:
-        await self._tasks.reconcile(uid)
-
-    async def _reconcile_type(self, key: str) -> None:
-        namespace, _, name = key.partition("/")
-        await self._types.reconcile((namespace, name))
+    def _lock_changed(self, lock: LockId) -> None:
+        if self._work is not None:
+            self._work.lock_changed(lock)
 
 
 def _shown(listings: list[Listing]) -> tuple[set[str], int]:

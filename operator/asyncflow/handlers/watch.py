@@ -1,6 +1,7 @@
 """kopf's part: it watches, and hands each event to the store.
 
-Only ``on.event`` handlers: they neither patch an object nor put a finalizer on it.
+On tasks, Jobs, pods and locks only ``on.event`` handlers: they neither patch an object nor put a finalizer on
+it. Types, of which there are few, have a timer, and with it kopf's finalizer.
 """
 
 from typing import Any
@@ -9,7 +10,7 @@ import kopf
 
 from asyncflow.api import names
 from asyncflow.handlers.operator import FAILED_PODS, Operator
-from asyncflow.kube.client import JOBS, PODS, TASKS, TYPES, Resource
+from asyncflow.kube.client import JOBS, LEASES, PODS, TASKS, TYPES, Resource
 
 
 def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
@@ -29,9 +30,21 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
         (TYPES, store.put_type, store.drop_type),
         (TASKS, store.put_task, store.drop_task),
         (JOBS, store.put_job, store.drop_job),
+        (LEASES, store.put_lock, store.drop_lock),
         (PODS, store.put_pod, None),  # a pod that is gone still bears witness
     ):
         _watch(registry, resource, put, drop)
+
+    @kopf.timer(
+        TYPES.group,
+        TYPES.version,
+        TYPES.plural,
+        registry=registry,
+        id="stuck-tasks",
+        interval=operator.settings.stuck_seconds,
+    )
+    async def govern(namespace: str | None, name: str, **_: Any) -> None:
+        await operator.govern((namespace or "", name))
 
 
 def _watch(registry: kopf.OperatorRegistry, resource: Resource, put: Any, drop: Any) -> None:
@@ -47,10 +60,12 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
+    settings.persistence.finalizer = names.TYPE_FINALIZER
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
     settings.watching.label_selectors["batch", "jobs"] = names.OURS
     settings.watching.label_selectors["", "pods"] = names.OURS
+    settings.watching.label_selectors["coordination.k8s.io", "leases"] = names.LOCKS
     settings.watching.field_selectors["", "pods"] = FAILED_PODS
     settings.process.ultimate_exiting_timeout = 60
 

@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from asyncflow.kube.client import ApiError, ApiUnreachable
+from asyncflow.kube.client import ApiError, ApiUnreachable, NotLeading
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +84,8 @@ class WorkQueue:
             self._working.add(key)
             try:
                 await self._work(key)
+            except NotLeading as reason:
+                logger.debug("left to the leader: %s", reason, extra={"key": key})
             except TryAgain as reason:
                 logger.debug("again later: %s", reason, extra={"key": key})
                 self._later(key)

@@ -11,7 +11,7 @@ from typing import Any
 
 from asyncflow.api import names
 from asyncflow.api.meta import ObjectMeta, format_time
-from asyncflow.kube.client import CORE_EVENTS, ApiClient, ApiError, ApiUnreachable
+from asyncflow.kube.client import CORE_EVENTS, ApiClient, ApiError, ApiUnreachable, NotLeading
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class EventRecorder:
             event = await self._backlog.get()
             try:
                 await self._client.create(CORE_EVENTS, event["metadata"]["namespace"], event)
+            except NotLeading:
+                logger.debug("event %s is left to the leader", event["metadata"]["name"])
             except (ApiError, ApiUnreachable) as error:
                 if not (isinstance(error, ApiError) and error.already_exists):
                     logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)

@@ -8,21 +8,24 @@ does not come back from an older list.
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.api.tasktype import TaskType
-from asyncflow.core.observed import JobView, PodView, job_view, pod_view
-from asyncflow.core.snapshot import Obstacle, Snapshot
+from asyncflow.api.meta import find_condition
+from asyncflow.api.tasktype import READY, TaskType
+from asyncflow.core.admission import LockId, TypeKey
+from asyncflow.core.naming import lock_name
+from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_view, lock_view, pod_view
+from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
 
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 T = TypeVar("T")
-TypeKey = tuple[str, str]
 
 GRAVES_KEPT = 10_000
 
@@ -73,19 +76,30 @@ class Store:
     Args:
         task_changed: called with a task's uid when it, or a Job or pod of it, has changed.
         type_changed: called with a type's namespace and name when it has changed.
+        lock_changed: called with a lock's namespace and name when it was taken or freed.
     """
 
-    def __init__(self, task_changed: Callable[[str], None], type_changed: Callable[[TypeKey], None]) -> None:
+    def __init__(
+        self,
+        task_changed: Callable[[str], None],
+        type_changed: Callable[[TypeKey], None],
+        lock_changed: Callable[[LockId], None],
+    ) -> None:
         self._task_changed = task_changed
         self._type_changed = type_changed
+        self._lock_changed = lock_changed
         self.tasks: Table[AsyncTask] = Table()
         self.jobs: Table[JobView] = Table()
+        self.locks: Table[LockView] = Table()
         self._types: Table[TaskType] = Table()
         self._pods: Table[PodView] = Table()
         self._type_uids: dict[TypeKey, str] = {}
         self._tasks_of: defaultdict[TypeKey, set[str]] = defaultdict(set)
         self._jobs_of: defaultdict[str, set[str]] = defaultdict(set)
         self._pods_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._lock_uids: dict[LockId, str] = {}
+        self._locks_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._nodes: dict[str, NodeView] = {}
         self._gone: set[str] = set()
         self._looked: dict[str, datetime] = {}
 
@@ -108,15 +122,39 @@ class Store:
         """Return the Jobs of a task that are there or were not yet judged."""
         return [job for uid in self._jobs_of.get(task_uid, ()) if (job := self.jobs.get(uid)) is not None]
 
-    def snapshot(self, task_uid: str, obstacle: Obstacle | None) -> Snapshot | None:
+    def pods_of(self, task_uid: str) -> list[PodView]:
+        """Return the pods of a task, as far as they were seen; also such that are gone by now."""
+        return [pod for uid in self._pods_of.get(task_uid, ()) if (pod := self._pods.get(uid)) is not None]
+
+    def gone(self, job_uid: str) -> bool:
+        """Tell whether a Job that is remembered was deleted."""
+        return job_uid in self._gone
+
+    def lock(self, key: LockId) -> LockView | None:
+        """Return the lock of that namespace and name, if it is held."""
+        uid = self._lock_uids.get(key)
+        return self.locks.get(uid) if uid else None
+
+    def locks_of(self, task_uid: str) -> list[LockView]:
+        """Return the locks that attempts of a task hold."""
+        return [lock for uid in self._locks_of.get(task_uid, ()) if (lock := self.locks.get(uid)) is not None]
+
+    def lock_id(self, task: AsyncTask) -> LockId | None:
+        """Return which lock a task needs, if it has a lockKey."""
+        key = task.spec.lock_key
+        return None if key is None else (task.metadata.namespace, lock_name(key))
+
+    def snapshot(
+        self, task_uid: str, obstacle: Obstacle | None = None, gate: Gate | None = None
+    ) -> Snapshot | None:
         """Return all that is known of a task; None if there is no such task."""
         task = self.tasks.get(task_uid)
         if task is None:
             return None
         jobs = tuple(self.jobs_of(task_uid))
-        pods = tuple(
-            pod for uid in self._pods_of.get(task_uid, ()) if (pod := self._pods.get(uid)) is not None
-        )
+        pods = tuple(self.pods_of(task_uid))
+        lock_id = self.lock_id(task)
+        lock = self.lock(lock_id) if lock_id else None
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
         return Snapshot(
             task=task,
@@ -126,7 +164,14 @@ class Store:
             gone=frozenset(job.uid for job in jobs if job.uid in self._gone),
             looked={uid: self._looked[uid] for uid in open_jobs if uid in self._looked},
             obstacle=obstacle,
+            gate=gate,
+            nodes=self._nodes,
+            lock=lock,
+            lock_orphaned=lock is not None and self._orphaned(lock),
         )
+
+    def _orphaned(self, lock: LockView) -> bool:
+        return self.tasks.get(lock.task_uid) is None and not self._jobs_of.get(lock.task_uid)
 
     # What comes in
 
@@ -141,7 +186,7 @@ class Store:
         if not self.tasks.put(uid, int(task.metadata.resource_version), task):
             return False
         self._tasks_of[task.type_key].add(uid)
-        self._forget_judged(task)
+        self._forget_unneeded(uid)
         self._task_changed(uid)
         return True
 
@@ -153,9 +198,7 @@ class Store:
             tasks.discard(uid)
             if not tasks:
                 del self._tasks_of[task.type_key]
-        for job in self.jobs_of(uid):
-            if job.uid in self._gone:
-                self._forget_job(job)
+        self._forget_unneeded(uid)
         if not self._jobs_of.get(uid):
             self._forget_pods(uid)
         self._task_changed(uid)
@@ -168,11 +211,13 @@ class Store:
             _log_invalid(body, error)
             return False
         meta = kind.metadata
+        before = self._types.get(meta.uid)
         if not self._types.put(meta.uid, int(meta.resource_version), kind):
             return False
         key = (meta.namespace, meta.name)
         self._type_uids[key] = meta.uid
-        self._type_changed(key)
+        if before is None or _matters(before) != _matters(kind):
+            self._type_changed(key)
         return True
 
     def drop_type(self, uid: str) -> None:
@@ -188,8 +233,15 @@ class Store:
     def put_job(self, body: Body) -> bool:
         """Keep a Job of ours; tell whether that was news."""
         job = job_view(body)
-        if job is None or not self.jobs.put(job.uid, int(job.resource_version), job):
+        if job is None:
             return False
+        before = self.jobs.get(job.uid)
+        if before is not None and before.has_pod and not job.has_pod:
+            job = replace(job, has_pod=True)  # it had one: that there is none now says nothing
+        if not self.jobs.put(job.uid, int(job.resource_version), job):
+            return False
+        if job.finished and before is not None and not before.finished:
+            self._looked.pop(job.uid, None)  # what was seen of its pods before its end does not tell its end
         self._jobs_of[job.task_uid].add(job.uid)
         self._task_changed(job.task_uid)
         return True
@@ -199,12 +251,19 @@ class Store:
         job = self.jobs.get(uid)
         if job is None:
             return
-        task = self.tasks.get(job.task_uid)
-        if task is None or task.status.phase.terminal or _judged(task, job):
-            self._forget_job(job)
-        else:
+        if self._needed(job):
             self._gone.add(uid)
+            self._looked.pop(uid, None)
+        else:
+            self._forget_job(job)
         self._task_changed(job.task_uid)
+
+    def _needed(self, job: JobView) -> bool:
+        """Tell whether a Job that is gone still has to bear witness: for its task, or for a lock."""
+        if any(lock.attempt == job.attempt for lock in self.locks_of(job.task_uid)):
+            return True
+        task = self.tasks.get(job.task_uid)
+        return task is not None and not task.status.phase.terminal and not _judged(task, job)
 
     def put_pod(self, body: Body) -> bool:
         """Keep what is known of a pod of ours. A pod that is gone is kept as it was last seen."""
@@ -217,6 +276,37 @@ class Store:
         self._task_changed(pod.task_uid)
         return True
 
+    def put_lock(self, body: Body) -> bool:
+        """Keep the Lease of a lock; tell whether that was news."""
+        lock = lock_view(body)
+        if lock is None or not self.locks.put(lock.uid, int(lock.resource_version), lock):
+            return False
+        key = (lock.namespace, lock.name)
+        self._lock_uids[key] = lock.uid
+        self._locks_of[lock.task_uid].add(lock.uid)
+        self._lock_changed(key)
+        return True
+
+    def drop_lock(self, uid: str) -> None:
+        """Forget a lock that was freed, or that somebody deleted."""
+        lock = self.locks.drop(uid)
+        if lock is None:
+            return
+        key = (lock.namespace, lock.name)
+        if self._lock_uids.get(key) == uid:
+            del self._lock_uids[key]
+        _discard(self._locks_of, lock.task_uid, uid)
+        self._forget_unneeded(lock.task_uid)
+        self._lock_changed(key)
+
+    def put_node(self, node: NodeView) -> None:
+        """Keep what was seen of a node."""
+        self._nodes[node.name] = node
+
+    def drop_node(self, name: str) -> None:
+        """Forget a node that is no more: it can't tell of anything."""
+        self._nodes.pop(name, None)
+
     def looked(self, job_uid: str, task_uid: str, now: datetime) -> None:
         """Note that a Job's pods were read."""
         self._looked[job_uid] = now
@@ -228,6 +318,7 @@ class Store:
         tasks: tuple[set[str], int] | None = None,
         types: tuple[set[str], int] | None = None,
         jobs: tuple[set[str], int] | None = None,
+        locks: tuple[set[str], int] | None = None,
     ) -> int:
         """Drop what complete lists, each with its version, no longer show; return how many that were."""
         dropped = 0
@@ -235,6 +326,7 @@ class Store:
             (tasks, self.tasks, self.drop_task),
             (types, self._types, self.drop_type),
             (jobs, self.jobs, self.drop_job),
+            (locks, self.locks, self.drop_lock),
         ):
             if listed is None:
                 continue
@@ -244,10 +336,10 @@ class Store:
                     dropped += 1
         return dropped
 
-    def _forget_judged(self, task: AsyncTask) -> None:
-        """Forget Jobs that are gone and whose attempts are on record."""
-        for job in self.jobs_of(task.metadata.uid):
-            if job.uid in self._gone and (task.status.phase.terminal or _judged(task, job)):
+    def _forget_unneeded(self, task_uid: str) -> None:
+        """Forget Jobs that are gone and have nothing more to tell."""
+        for job in self.jobs_of(task_uid):
+            if job.uid in self._gone and not self._needed(job):
                 self._forget_job(job)
 
     def _forget_job(self, job: JobView) -> None:
@@ -263,6 +355,13 @@ class Store:
             if pod is None or job_uid is None or pod.job_uid == job_uid:
                 self._pods.drop(uid)
                 _discard(self._pods_of, task_uid, uid)
+
+
+def _matters(kind: TaskType) -> tuple[object, ...]:
+    """Return what of a type its tasks go by; the rest changes without concern to them."""
+    meta, ready = kind.metadata, find_condition(kind.status.conditions, READY)
+    trial = (ready.status, ready.message, ready.observed_generation) if ready is not None else None
+    return meta.generation, meta.deletion_timestamp, trial
 
 
 def _judged(task: AsyncTask, job: JobView) -> bool:

@@ -1,20 +1,9 @@
-"""Who may start: at most so many live attempts of a type, the others in order.
+"""How many may run: at most so many live attempts of a type, the others in order."""
 
-Order is by priority (the higher first), then by the time since when a task is due, then by its name. Every
-operation costs O(log n).
-"""
-
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 
-Rank = tuple[int, datetime, str, str]
-
-
-def rank(priority: int, since: datetime, name: str, uid: str) -> Rank:
-    """Return the place of a task in the order: the smaller goes first."""
-    return -priority, since, name, uid
+from asyncflow.core.line import Line, Rank
 
 
 @dataclass(slots=True)
@@ -25,14 +14,13 @@ class Slots:
     live: set[str] = field(default_factory=set)
     granted: set[str] = field(default_factory=set)
     """Tasks that hold a slot and have not used it yet."""
-    _ranks: dict[str, Rank] = field(default_factory=dict)
-    _heap: list[Rank] = field(default_factory=list)
+    _line: Line = field(default_factory=Line)
     _expected: set[str] = field(default_factory=set)
 
     @property
     def waiting(self) -> int:
         """How many tasks wait for a slot."""
-        return len(self._ranks)
+        return len(self._line)
 
     def expect(self, uids: Iterable[str]) -> None:
         """Grant nothing until each of these tasks has had its say: of many, the first in order goes first.
@@ -60,35 +48,29 @@ class Slots:
             The tasks that hold a new slot now.
         """
         self.live.discard(uid)
-        if uid in self.granted or self._ranks.get(uid) == place:
+        if uid in self.granted or not self._line.put(uid, place):
             return []
-        self._ranks[uid] = place
-        heapq.heappush(self._heap, place)
         return self._grant()
 
     def occupy(self, uid: str) -> None:
         """Count a live attempt that is there, even beyond the limit; it waits no longer."""
-        self._ranks.pop(uid, None)
+        self._line.discard(uid)
         self.granted.discard(uid)
         self.live.add(uid)
 
     def leave(self, uid: str) -> list[str]:
         """Give up slot and place; return the tasks that hold a new slot now."""
-        self._ranks.pop(uid, None)
+        self._line.discard(uid)
         self.live.discard(uid)
         self.granted.discard(uid)
         return self._grant()
 
     def _grant(self) -> list[str]:
         started: list[str] = []
-        while self._ranks and not self._expected and len(self.live) + len(self.granted) < self.limit:
-            place = heapq.heappop(self._heap)
-            uid = place[-1]
-            if self._ranks.get(uid) == place:  # an entry that was changed or left is passed over
-                del self._ranks[uid]
-                self.granted.add(uid)
-                started.append(uid)
-        if len(self._heap) > 2 * len(self._ranks) + 64:
-            self._heap = list(self._ranks.values())
-            heapq.heapify(self._heap)
+        while not self._expected and len(self.live) + len(self.granted) < self.limit:
+            uid = self._line.pop()
+            if uid is None:
+                break
+            self.granted.add(uid)
+            started.append(uid)
         return started

@@ -1,0 +1,105 @@
+"""The rules at and after the end of a task's run."""
+
+from datetime import datetime, timedelta
+
+from asyncflow.api import asynctask as api
+from asyncflow.api.asynctask import AsyncTaskStatus, Phase
+from asyncflow.core import outcome
+from asyncflow.core.actions import Action, Decision, DeleteJob, PostEvent, StopJob
+from asyncflow.core.history import is_recorded
+from asyncflow.core.observed import JobView
+from asyncflow.core.requests import retry_now
+from asyncflow.core.snapshot import Snapshot
+from asyncflow.core.status import decided, with_reason
+
+LAST_JOB_KEPT = timedelta(minutes=10)
+"""How long the last Job of an ended task stays: an operator that is behind meets its name."""
+
+CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
+
+
+def end_run(
+    seen: Snapshot,
+    status: AsyncTaskStatus,
+    phase: Phase,
+    reason: str,
+    message: str,
+    now: datetime,
+) -> Decision:
+    """Bring the run to its terminal phase."""
+    for kind in (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID):
+        status = with_reason(status, now, kind, False)
+    status = with_reason(status, now, CONDITION_OF[phase], True, reason or "Completed", message)
+    last = status.attempts[-1] if status.attempts else None
+    update = {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "retry_time": None,
+        "lease": None,
+        "completion_time": (last.end_time if last else None) or now,
+    }
+    return decided(seen, status.model_copy(update=update))
+
+
+def after_the_end(seen: Snapshot, now: datetime) -> Decision:
+    """Begin the next run if it is asked for; stop what still runs, and delete the Jobs.
+
+    The last Job is deleted when it has stood for a while.
+    """
+    asked = retry_now(seen.task)
+    if asked is not None:
+        return _answer(seen, asked, now)
+    actions: list[Action] = []
+    wakes: list[datetime] = []
+    newest = max((job.attempt for job in seen.jobs), default=0)
+    for job in seen.jobs:
+        if job.uid in seen.gone or job.deleting:
+            continue
+        if not job.finished:
+            if not job.stop_reason:
+                actions.append(StopJob(job.name, job.uid, outcome.STOP_TASK_ENDED))
+            continue
+        due = (job.finish_time or job.created) + LAST_JOB_KEPT
+        if job.attempt < newest or now >= due:
+            actions.append(DeleteJob(job.name, job.uid))
+        else:
+            wakes.append(due)
+    return Decision(actions=tuple(actions), wake=min(wakes, default=None), live=bool(unfinished(seen)))
+
+
+def unfinished(seen: Snapshot) -> list[JobView]:
+    """Return the Jobs whose processes may still run: those that are not over, and not known to be dead."""
+    status = seen.task.status
+    return [
+        job
+        for job in seen.jobs
+        if not job.finished
+        and job.uid not in seen.gone
+        and not (job.closed and is_recorded(status, job.attempt))
+    ]
+
+
+def _answer(seen: Snapshot, asked: str, now: datetime) -> Decision:
+    status = seen.task.status.model_copy(update={"retry_now": asked})
+    if seen.task.spec.cancel:
+        refused = PostEvent("RetryRefused", "a cancelled task stays cancelled: create another task instead")
+        return decided(seen, status, actions=[refused], live=bool(unfinished(seen)))
+    for kind in CONDITION_OF.values():
+        status = with_reason(status, now, kind, False, "RetryNow")
+    update = {
+        "phase": Phase.PENDING,
+        "reason": "",
+        "message": "",
+        "run": (status.run or 1) + 1,
+        "run_time": now,
+        "failures": None,
+        "timeouts": None,
+        "disruptions": None,
+        "snoozes": None,
+        "retry_time": None,
+        "result": None,
+        "start_time": None,
+        "completion_time": None,
+    }
+    return decided(seen, status.model_copy(update=update), live=bool(unfinished(seen)))

@@ -1,0 +1,86 @@
+"""Proof of death from outside: where the node itself can't say that an attempt's processes have ended.
+
+Neither an expired lease nor a Job that failed by a disruption, nor a pod or Job that is simply gone, is
+proof.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asyncflow.api.asynctask import Proof
+from asyncflow.core.lease import running_expiry
+from asyncflow.core.observed import JobView, PodView
+from asyncflow.core.requests import confirmed_dead
+from asyncflow.core.rules import Rules
+from asyncflow.core.snapshot import Snapshot
+
+NODE_SILENCE = timedelta(seconds=60)
+"""A node that is ``Ready`` was heard of within this time (node-monitor-grace-period is 50 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an attempt is held for dead, and on whose word."""
+
+    proof: Proof
+    detail: str
+
+
+def pod_of(seen: Snapshot, job_uid: str) -> PodView | None:
+    """Return the pod of a Job: of several views the one that tells most."""
+    return max(
+        (pod for pod in seen.pods if pod.job_uid == job_uid),
+        key=lambda pod: (pod.terminal, int(pod.resource_version)),
+        default=None,
+    )
+
+
+def lease_end(seen: Snapshot, job: JobView) -> datetime | None:
+    """Return when an attempt's lease runs out; None for a Job whose lease was lost with it."""
+    pod = pod_of(seen, job.uid)
+    if pod is not None and pod.start_time is not None and job.attempt_seconds:
+        return running_expiry(
+            pod.start_time,
+            attempt_seconds=job.attempt_seconds,
+            grace_seconds=job.grace_seconds,
+            margin_seconds=job.margin_seconds,
+        )
+    recorded = seen.task.status.lease
+    if recorded is not None and recorded.holder == job.name:
+        return recorded.expire_time  # reckoned when its pod was still there to be seen
+    return job.lease_expires
+
+
+def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: datetime) -> Evidence | None:
+    """Tell whether an attempt is fenced, or its proof waived.
+
+    Fenced is: an administrator's word that names it; the out-of-service taint on its node (KEP-2268); or
+    another boot of the same machine, once the attempt's lease has run out and the node is there: what ran
+    before that boot is gone, and what its kubelet may have started again after it, it has killed by now.
+    """
+    word = confirmed_dead(seen.task)
+    if word is not None and word.job_uid == job.uid:
+        return Evidence(Proof.FENCED, f"an administrator's word: {word.note or 'without a note'}")
+    end = lease_end(seen, job)
+    pod = pod_of(seen, job.uid)
+    entry = next((a for a in seen.task.status.attempts if a.number == job.attempt), None)
+    where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
+    node = seen.nodes.get(where)
+    if node is not None and node.out_of_service:
+        return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")
+    if (
+        node is not None
+        and node.ready
+        and entry is not None
+        and entry.node_boot
+        and node.rebooted_since(entry.node_boot)
+        and end is not None
+        and now >= end + NODE_SILENCE
+    ):
+        return Evidence(Proof.FENCED, f"node {where} has been booted anew")
+    if rules is not None and rules.replace_unsafe and not seen.task.spec.lock_key and end and now >= end:
+        return Evidence(
+            Proof.WAIVED,
+            "not proven: onNodeLost is ReplaceUnsafe and the time has passed in which a living node kills it",
+        )
+    return None

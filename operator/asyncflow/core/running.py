@@ -1,0 +1,232 @@
+"""The rules while an attempt is under way, or its end is not clear."""
+
+from datetime import datetime, timedelta
+
+from asyncflow.api import asynctask as api
+from asyncflow.api.asynctask import AsyncTaskStatus, Phase, TaskLease
+from asyncflow.core import outcome
+from asyncflow.core.actions import Action, CloseJob, Decision, ExplainJob, PostEvent, ReadPods, StopJob
+from asyncflow.core.evidence import lease_end, pod_of
+from asyncflow.core.history import Folded, attempt_entry, with_entry
+from asyncflow.core.observed import JobView, PodView
+from asyncflow.core.outcome import LEASE_EXPIRED, Ending
+from asyncflow.core.requests import how_to_confirm, retry_now
+from asyncflow.core.rules import rules_for
+from asyncflow.core.snapshot import Obstacle, Snapshot
+from asyncflow.core.status import decided, with_reason
+from asyncflow.core.times import total_end
+
+RECORD_AFTER = timedelta(seconds=4)
+"""A running attempt goes into the status once it has lasted so long: a short one costs no write of its own.
+
+A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt
+whose process ends at once takes two to three.
+"""
+
+EVIDENCE_AFTER = timedelta(seconds=2)
+"""How long a failed Job's pod may be late on its own watch before it is read."""
+
+EXPLAIN_AFTER = timedelta(seconds=8)
+"""How long a Job may be without a pod before its events are asked why."""
+
+LOOK_AGAIN_AFTER = timedelta(seconds=3)
+"""How often the pods of an attempt without proof of death are read."""
+
+OVERDUE_AFTER = timedelta(seconds=60)
+"""How long the Job controller may be late with a Job's deadline before people hear of it."""
+
+NO_PROOF = "NoProofOfDeath"
+JOB_OVERDUE = "JobOverdue"
+BACKLOG = "JobControllerBacklog"
+"""A Job has no pod and nothing speaks against one: that costs nobody's budget."""
+
+
+def look_for_evidence(job: JobView, now: datetime) -> Decision:
+    """Give the failed pod a moment to arrive by itself; then read it."""
+    due = (job.finish_time or job.created) + EVIDENCE_AFTER
+    if now < due:
+        return Decision(live=True, wake=due)
+    return Decision(actions=(ReadPods(job.name, job.uid),), live=True)
+
+
+def stuck_without_proof(
+    seen: Snapshot, status: AsyncTaskStatus, job: JobView, ending: Ending, now: datetime
+) -> Decision:
+    """An attempt is over by all accounts but its node's: nothing is started on a guess."""
+    message = (
+        f"attempt {job.attempt} ended ({ending.reason}) without proof that its processes are dead; no other "
+        "attempt starts before there is one: its node's return or fencing, or your word: "
+        f"{how_to_confirm(seen.task, job.uid)}"
+    )
+    end = lease_end(seen, job)
+    wakes = [end] if end is not None and now < end else []
+    looked = seen.looked.get(job.uid)
+    actions: list[Action] = []
+    if looked is None or now >= looked + LOOK_AGAIN_AFTER:
+        actions.append(ReadPods(job.name, job.uid))
+    else:
+        wakes.append(looked + LOOK_AGAIN_AFTER)
+    status = _under_way(seen, status, job, now, NO_PROOF, message, stuck=True)
+    return decided(seen, status, actions=actions, live=True, wake=min(wakes, default=None))
+
+
+def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
+    """Let an attempt run, stop it when its time has come, and say what holds it up."""
+    job, status = folded.live, folded.status
+    assert job is not None
+    pod = pod_of(seen, job.uid)
+    record_at = job.created + RECORD_AFTER
+    wakes: list[datetime] = []
+    actions: list[Action] = []
+
+    obstacle = _obstacle(seen, job, pod)
+    stop, until = _reason_to_stop(seen, folded, job, pod, obstacle, now)
+    if until is not None:
+        wakes.append(until)
+    if folded.intruder:
+        stop_it = StopJob(job.name, job.uid, stop)
+        return Decision(actions=() if job.stop_reason else (stop_it, _repeated(job)), live=True)
+    if folded.evidence is not None and not job.closed:
+        actions.append(CloseJob(job.name, job.uid, outcome.STOP_FENCED))
+    elif stop and not job.stop_reason:
+        message = f"{obstacle.reason}: {obstacle.message}" if obstacle and not _accepted(pod) else ""
+        actions.append(StopJob(job.name, job.uid, stop, message))
+
+    stuck, message, until = _reason_to_be_stuck(seen, job, now)
+    if until is not None:
+        wakes.append(until)
+    reason = stuck
+    if not stuck and stop:
+        reason, message = "Stopping", f"attempt {job.attempt} is being stopped: {stop}"
+    elif not stuck and obstacle is not None:
+        reason, message = obstacle.reason, obstacle.message
+        if status.attempt == job.attempt and status.reason == reason:
+            message = status.message  # as it was said first: each way to say it anew would be a write
+    if not job.has_pod and not job.ending and not stop:
+        due = max(job.created + EXPLAIN_AFTER, _next_explanation(seen, job))
+        if now >= due:
+            actions.append(ExplainJob(job.name, job.uid))
+        else:
+            wakes.append(due)
+
+    if now < record_at and not stop:
+        return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
+    if job.has_pod and pod is None and job.uid not in seen.looked and not stop:
+        return Decision(actions=(*actions, ReadPods(job.name, job.uid)), live=True)
+    waiting = bool(reason) and not stop and not stuck
+    status = _under_way(seen, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
+    return decided(seen, status, actions=actions, live=True, wake=min(wakes, default=None))
+
+
+def _repeated(job: JobView) -> PostEvent:
+    message = f"Job {job.name} repeats attempt {job.attempt}, whose end is on record: it is stopped"
+    return PostEvent("AttemptRepeated", message)
+
+
+def _reason_to_stop(
+    seen: Snapshot,
+    folded: Folded,
+    job: JobView,
+    pod: PodView | None,
+    obstacle: Obstacle | None,
+    now: datetime,
+) -> tuple[str, datetime | None]:
+    """Tell why an attempt is to be stopped, or is being stopped; if not, when to ask again."""
+    if job.stop_reason:
+        return job.stop_reason, None
+    if folded.intruder:
+        return outcome.STOP_TASK_ENDED, None
+    if seen.task.spec.cancel:
+        return outcome.STOP_CANCELLED, None
+    end = total_end(seen.task, seen.kind)
+    if end is not None and now >= end:
+        return outcome.STOP_TOTAL_DEADLINE, None
+    if _accepted(pod) or job.ending or not job.pending_seconds:
+        return "", end
+    began = pod.created if pod is not None and pod.created else job.created
+    due = began + timedelta(seconds=job.pending_seconds)
+    at_fault = pod is not None or (obstacle is not None and obstacle.reason != BACKLOG)
+    if now >= due and at_fault:
+        return outcome.STOP_NOT_STARTED, None
+    return "", min((t for t in (end, due) if t is not None and t > now), default=None)
+
+
+def _accepted(pod: PodView | None) -> bool:
+    return pod is not None and pod.start_time is not None
+
+
+def _obstacle(seen: Snapshot, job: JobView, pod: PodView | None) -> Obstacle | None:
+    """Return what keeps an attempt from running: of its pod, or of the Job that has none."""
+    if pod is not None and not pod.terminal and pod.obstacle:
+        return Obstacle(pod.obstacle, pod.obstacle_message, job.created, job.uid)
+    found = seen.obstacle
+    without_pod = not job.has_pod and not job.ending
+    return found if found is not None and found.job_uid == job.uid and without_pod else None
+
+
+def _next_explanation(seen: Snapshot, job: JobView) -> datetime:
+    found = seen.obstacle
+    return found.retry_time if found is not None and found.job_uid == job.uid else job.created
+
+
+def _reason_to_be_stuck(seen: Snapshot, job: JobView, now: datetime) -> tuple[str, str, datetime | None]:
+    """Tell whether an attempt should long be over: reason, sentence, and when to ask again if it is not."""
+    end = lease_end(seen, job)
+    if end is not None and now >= end:
+        return (
+            LEASE_EXPIRED,
+            f"the lease of attempt {job.attempt} has run out and its node has not said that it ended; no "
+            "other attempt starts before there is proof: its node's return or fencing, or your word: "
+            f"{how_to_confirm(seen.task, job.uid)}",
+            None,
+        )
+    overdue = None
+    if job.deadline_seconds:
+        overdue = (job.start_time or job.created) + timedelta(seconds=job.deadline_seconds) + OVERDUE_AFTER
+        if now >= overdue and not job.ending:
+            return (
+                JOB_OVERDUE,
+                f"Job {job.name} has outlived its deadline: is kube-controller-manager at work?",
+                end,
+            )
+    return "", "", min((t for t in (end, overdue) if t is not None and t > now), default=None)
+
+
+def _under_way(
+    seen: Snapshot,
+    status: AsyncTaskStatus,
+    job: JobView,
+    now: datetime,
+    reason: str,
+    message: str,
+    *,
+    stuck: bool = False,
+    waiting: bool = False,
+) -> AsyncTaskStatus:
+    """Return a status that tells of an attempt under way."""
+    status = with_reason(status, now, api.STUCK, stuck, reason if stuck else "", message if stuck else "")
+    status = with_reason(
+        status, now, api.WAITING, waiting, reason if waiting else "", message if waiting else ""
+    )
+    if (asked := retry_now(seen.task)) is not None:
+        status = status.model_copy(update={"retry_now": asked})  # answered: an attempt runs
+    rules = rules_for(seen.task, seen.kind) if seen.kind else None
+    update: dict[str, object] = {
+        "phase": Phase.RUNNING,
+        "run": job.run,
+        "attempt": job.attempt,
+        "attempts": with_entry(status, attempt_entry(seen, job), rules),
+        "start_time": status.start_time or job.created,
+        "retry_time": None,
+        "lease": _lease(seen, job),
+        "reason": reason,
+        "message": message,
+    }
+    return status.model_copy(update=update)
+
+
+def _lease(seen: Snapshot, job: JobView) -> TaskLease | None:
+    end = lease_end(seen, job)
+    if job.lease_acquired is None or end is None:
+        return None
+    return TaskLease(holder=job.name, token=job.lease_token, acquire_time=job.lease_acquired, expire_time=end)

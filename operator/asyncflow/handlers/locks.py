@@ -1,0 +1,112 @@
+"""Locks: taken before a Job is made, freed when its attempt is proven dead."""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from asyncflow.api import names
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.meta import format_time
+from asyncflow.core.actions import ReleaseLock, StartAttempt
+from asyncflow.core.decide import release
+from asyncflow.core.naming import holder_name, lock_name
+from asyncflow.core.observed import LockView
+from asyncflow.core.outcome import judge
+from asyncflow.kube.client import LEASES, ApiClient, ApiError, Body
+from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Locks:
+    """The Leases that are locks. Taking one is its creation, freeing it its deletion: both compare and swap.
+
+    The fencing token is the version that the API server gives the Lease when it is made: it only grows, also
+    from one Lease to the next (resource versions are comparable: KEP-5504).
+    """
+
+    def __init__(self, client: ApiClient, store: Store, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+
+    async def take(self, task: AsyncTask, start: StartAttempt) -> LockView:
+        """Take the lock of an attempt that is about to start, or go on with it.
+
+        Raises:
+            TryAgain: another attempt holds it.
+        """
+        assert start.lock_key is not None
+        namespace, name = task.metadata.namespace, lock_name(start.lock_key)
+        holder = holder_name(task.metadata.uid, start.run, 0, start.number)
+        held = self._store.lock((namespace, name))
+        if held is None:
+            held = await self._create(task, start.lock_key, name, holder)
+        if held.holder != holder:
+            raise TryAgain(f"lock {name} is held by {held.holder}")
+        return held
+
+    async def _create(self, task: AsyncTask, lock_key: str, name: str, holder: str) -> LockView:
+        namespace = task.metadata.namespace
+        body: Body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": name,
+                "namespace": namespace,
+                "labels": {
+                    names.MANAGED_BY_LABEL: names.MANAGED_BY,
+                    names.LOCK_LABEL: "true",
+                    names.TASK_NAME_LABEL: task.metadata.name,
+                },
+                "annotations": {names.LOCK_KEY_ANNOTATION: lock_key},
+            },
+            "spec": {
+                "holderIdentity": holder,
+                "acquireTime": format_time(self._clock()).replace("Z", ".000000Z"),
+            },
+        }
+        try:
+            made = await self._client.create(LEASES, namespace, body)
+        except ApiError as error:
+            if not error.already_exists:
+                raise
+            try:
+                made = await self._client.get(LEASES, namespace, name)
+            except ApiError as gone:
+                if gone.not_found:
+                    raise TryAgain(f"lock {name} was freed just now") from gone
+                raise
+        self._store.put_lock(made)
+        held = self._store.lock((namespace, name))
+        if held is None:
+            raise TryAgain(f"Lease {name} is not a lock of ours, or is being deleted")
+        return held
+
+    async def free(self, lock: ReleaseLock) -> None:
+        """Free a lock, if it is still the one that was seen."""
+        try:
+            await self._client.delete(
+                LEASES, lock.namespace, lock.name, uid=lock.uid, version=lock.resource_version
+            )
+        except ApiError as error:
+            if error.conflict:
+                raise TryAgain(f"Lease {lock.name} has changed meanwhile") from error
+            if not error.not_found:
+                raise
+        self._store.drop_lock(lock.uid)
+
+    async def free_of_deleted(self, task_uid: str) -> None:
+        """Free the locks of a task that was deleted, where its Job or pod bears witness of the end."""
+        for lock in self._store.locks_of(task_uid):
+            for job in self._store.jobs_of(task_uid):
+                gone = self._store.gone(job.uid)
+                if job.attempt != lock.attempt or not (job.finished or gone or job.succeeded):
+                    continue
+                pods = [pod for pod in self._store.pods_of(task_uid) if pod.job_uid == job.uid]
+                pod = max(pods, key=lambda p: (p.terminal, int(p.resource_version)), default=None)
+                ending = judge(job, pod, gone=gone, looked=True)
+                if ending is not None and ending.proof is not None:
+                    logger.info("lock %s is free: its holder's task was deleted and it is dead", lock.name)
+                    await self.free(release(lock))

@@ -1,0 +1,94 @@
+"""How an attempt is started: its lock, then its Job, whose name is the claim."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.core.actions import StartAttempt
+from asyncflow.core.job import attempt_job
+from asyncflow.core.observed import job_view
+from asyncflow.core.rules import rules_for
+from asyncflow.handlers.locks import Locks
+from asyncflow.kube.client import JOBS, ApiClient, ApiError, Body
+from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.store import Store
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hindrance:
+    """Why an attempt could not be started: a word and a sentence."""
+
+    reason: str
+    message: str
+
+
+class Starter:
+    """Starts attempts."""
+
+    def __init__(self, client: ApiClient, store: Store, locks: Locks, clock: Callable[[], datetime]) -> None:
+        self._client = client
+        self._store = store
+        self._locks = locks
+        self._clock = clock
+
+    async def start(self, task: AsyncTask, start: StartAttempt) -> Body | Hindrance:
+        """Create the attempt's Job, or return it if it is there and ours, or say what speaks against it.
+
+        Raises:
+            TryAgain: what was known is out of date.
+            ApiUnreachable, ApiError: whether the Job was created is unknown: its name will tell.
+        """
+        kind = self._store.kind(task.type_key)
+        rules = rules_for(task, kind) if kind else None
+        if rules is None:
+            raise TryAgain("the type has changed since the decision")
+        token = None
+        if start.lock_key is not None:
+            token = (await self._locks.take(task, start)).token
+        job = attempt_job(
+            task,
+            rules,
+            attempt=start.number,
+            run=start.run,
+            now=self._clock(),
+            total_left=start.total_left,
+            token=token,
+        )
+        try:
+            return await self._client.create(JOBS, task.metadata.namespace, job)
+        except ApiError as error:
+            return await self._refusal(task, job["metadata"]["name"], error)
+
+    async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Hindrance:
+        if error.already_exists:
+            return await self._name_conflict(task, name)
+        if error.status == 504 or "etcdserver" in error.message:
+            raise error  # whether it was created is unknown: the slot stays taken, and the name will tell
+        if not error.refused:
+            return Hindrance("ApiServerError", str(error))
+        if "exceeded quota" in error.message:
+            return Hindrance("QuotaExceeded", error.message)
+        return Hindrance("Forbidden" if error.status == 403 else "JobRejected", error.message)
+
+    async def _name_conflict(self, task: AsyncTask, name: str) -> Body | Hindrance:
+        try:
+            body = await self._client.get(JOBS, task.metadata.namespace, name)
+        except ApiError as error:
+            if error.not_found:
+                raise TryAgain(f"Job {name} went away just now") from error
+            raise
+        job = job_view(body)
+        if job is None:
+            return Hindrance(
+                "NameTaken",
+                f"Job {name} exists and is not asyncflow's: delete it, or create the task under another name",
+            )
+        if job.task_uid != task.metadata.uid or job.deleting:
+            return Hindrance(
+                "PreviousJobRemains", f"Job {name} of a former task of this name is not gone yet"
+            )
+        return body
