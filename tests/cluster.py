@@ -21,6 +21,7 @@ API_VERSIONS = {
     "TaskType": API,
     "Job": "batch/v1",
     "Deployment": "apps/v1",
+    "Lease": "coordination.k8s.io/v1",
 }
 
 POD = """
@@ -135,6 +136,15 @@ class Namespace:
                 .to_dict()
             )
         return changed
+
+    def annotate(self, kind: str, name: str, annotation: str, text: str) -> Body:
+        """Set an annotation, as ``kubectl annotate --overwrite`` does."""
+        return self.patch(kind, name, {"metadata": {"name": name, "annotations": {annotation: text}}})
+
+    def evict(self, pod: str) -> None:
+        """Evict a pod, as a drain of its node does."""
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        self.cluster.kind("Pod").eviction.create(eviction, name=pod, namespace=self.name)
 
     def delete(self, kind: str, name: str, **options: Any) -> None:
         """Delete an object."""

@@ -37,6 +37,11 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def identity(self) -> str:
+        """Return who it is in the leader's Lease."""
+        return self._environment["ASYNCFLOW_IDENTITY"]
+
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it says that it is ready."""
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "ASYNCFLOW_PORT": str(self.port)}
@@ -71,6 +76,14 @@ class OperatorProcess:
     def kill(self) -> None:
         """End it without a word, as a lost node would."""
         self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Stop its clock hand: it does nothing at all, and does not know it, until `resume`."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a `pause`."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask it to end; return its exit code."""

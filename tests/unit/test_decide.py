@@ -343,9 +343,11 @@ class TestAfterTheEnd:
         assert [a for a in decision.actions if isinstance(a, StopJob)]
         assert decision.live
 
-    def test_jobs_are_deleted_the_last_one_later(self) -> None:
+    def test_jobs_are_deleted_ten_minutes_after_their_end(self) -> None:
         jobs = (failed(1), completed(2, at_second=20))
         decision = look(task(status=self.ENDED), 21, jobs=jobs)
+        assert decision == Decision(wake=at(610))
+        decision = look(task(status=self.ENDED), 610, jobs=jobs)
         assert decision.actions == (DeleteJob("order-1-0-1", "job-order-1-1"),)
         assert decision.wake == at(620)
         later = look(task(status=self.ENDED), 620, jobs=jobs[1:])

@@ -1,4 +1,4 @@
-"""Attempts that should be over: leases, deadlines that nobody keeps, proof from outside, and a person's word."""
+"""Attempts that should be over: leases, deadlines that nobody keeps, proof from outside, a person's word."""
 
 from dataclasses import replace
 from typing import Any
@@ -44,7 +44,7 @@ class TestLeaseExpired:
         stuck = find_condition(status_of(decision).conditions, "Stuck")
         assert stuck is not None
         assert (stuck.status, stuck.reason) == ("True", "LeaseExpired")
-        assert f'{names.CONFIRMED_DEAD_ANNOTATION}="job-order-1-1 ' in stuck.message
+        assert f'{names.CONFIRMED_DEAD_ANNOTATION}="pod-job-order-1-1 ' in stuck.message
         assert events(decision) == ["LeaseExpired"]
 
     def test_its_event_is_posted_once(self) -> None:
@@ -87,7 +87,7 @@ class TestFenced:
         assert is_true(status_of(decision).conditions, "Stuck")
 
     def test_a_job_that_is_open_is_closed_before_the_word_counts(self) -> None:
-        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-1"})
+        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
         decision = look(word, 60, jobs=(job(),), pods=(alive(job()),))
         assert CloseJob("order-1-0-1", "job-order-1-1", "Fenced") in decision.actions
         assert decision.start is None
@@ -97,7 +97,7 @@ class TestFenced:
         assert status_of(decision).attempts[0].proof_of_death is Proof.FENCED
 
     def test_an_unfinished_job_of_a_dead_attempt_holds_no_slot(self) -> None:
-        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-1"})
+        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
         closed = job(ending=True, stop_reason="Fenced")
         fenced = written(word, look(word, 61, jobs=(closed,), pods=(alive(closed),)))
         decision = look(fenced, 1000, jobs=(closed,), pods=(alive(closed),))
@@ -135,7 +135,7 @@ class TestFenced:
         assert is_true(status_of(decision).conditions, "Stuck") is not proven
 
     def test_an_expiry_that_ends_an_attempt_draws_on_the_time_out_budget_once(self) -> None:
-        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-1"})
+        word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
         decision = look(word, LEASE_END + 5, jobs=(lost(),), pods=(pod(lost(), dead=False),))
         status = status_of(decision)
         assert (status.timeouts, status.failures) == (1, None)

@@ -165,6 +165,7 @@ class Attempt(ApiModel):
     stage: int = Field(default=0, ge=0, description="The index of its stage.")
     job_name: str = Field(description="The Job that made it.")
     job_uid: str = Field(default="", description="That Job's uid.")
+    pod_uid: str = Field(default="", description="The uid of its pod, if known.", max_length=64)
     node_name: str | None = Field(default=None, description="Where it ran, if known.")
     node_boot: str | None = Field(
         default=None,

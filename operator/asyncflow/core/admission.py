@@ -154,6 +154,10 @@ class Admission:
             del self._keys[lock]
         return woken
 
+    def waiting_for(self, lock: LockId) -> list[str]:
+        """Return the tasks that wait for a key."""
+        return list(self._keys[lock].line) if lock in self._keys else []
+
     # What becomes known
 
     def set_leased(self, lock: LockId, uid: str | None) -> list[str]:

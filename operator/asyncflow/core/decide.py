@@ -12,9 +12,11 @@ from datetime import datetime
 from asyncflow.api.asynctask import AsyncTaskStatus
 from asyncflow.core.actions import Decision, ReleaseLock
 from asyncflow.core.between import between_attempts
-from asyncflow.core.ended import LAST_JOB_KEPT, after_the_end, unfinished
+from asyncflow.core.ended import JOBS_KEPT, after_the_end, unfinished
+from asyncflow.core.evidence import outside_evidence, pod_of
 from asyncflow.core.history import fold, is_recorded
-from asyncflow.core.observed import LockView
+from asyncflow.core.observed import JobView, LockView
+from asyncflow.core.outcome import judge
 from asyncflow.core.rules import rules_for
 from asyncflow.core.running import look_for_evidence, stuck_without_proof, while_running
 from asyncflow.core.snapshot import Snapshot
@@ -46,20 +48,33 @@ def decide(seen: Snapshot, now: datetime) -> Decision:
 def _with_release(seen: Snapshot, status: AsyncTaskStatus, decision: Decision, now: datetime) -> Decision:
     """Free the lock that an attempt of this task holds, if it is proven dead.
 
-    So it is, too, if it has no Job and is not about to start, once its name has been kept free for so long
-    that no create of it can still be on its way.
+    Without a Job and not about to start, it is given up once its name has been kept free for so long that no
+    create of it can still be on its way.
     """
     lock = seen.lock
     if lock is None or lock.task_uid != seen.task.metadata.uid:
         return decision
-    if is_recorded(status, lock.attempt):
+    holder = next((job for job in seen.jobs if job.attempt == lock.attempt), None)
+    if is_recorded(status, lock.attempt) or (holder is not None and _proven_dead(seen, holder, now)):
         return replace(decision, release=release(lock))
-    if decision.start is not None or any(job.attempt == lock.attempt for job in seen.jobs):
+    if decision.start is not None or holder is not None:
         return decision
-    due = lock.acquired + LAST_JOB_KEPT
+    due = lock.acquired + JOBS_KEPT
     if now >= due:
         return replace(decision, release=release(lock))
     return replace(decision, wake=min(due, decision.wake or due))
+
+
+def _proven_dead(seen: Snapshot, job: JobView, now: datetime) -> bool:
+    """Tell whether an attempt that will never be on record is dead: its task had ended before."""
+    gone = job.uid in seen.gone
+    if not (seen.task.status.phase.terminal and (job.closed or gone)):
+        return False
+    evidence = outside_evidence(seen, job, None, now)
+    if not (job.finished or gone) and evidence is None:
+        return False
+    ending = judge(job, pod_of(seen, job.uid), gone=gone, looked=True, evidence=evidence)
+    return ending is not None and ending.proof is not None
 
 
 def release(lock: LockView) -> ReleaseLock:

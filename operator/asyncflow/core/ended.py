@@ -12,8 +12,8 @@ from asyncflow.core.requests import retry_now
 from asyncflow.core.snapshot import Snapshot
 from asyncflow.core.status import decided, with_reason
 
-LAST_JOB_KEPT = timedelta(minutes=10)
-"""How long the last Job of an ended task stays: an operator that is behind meets its name."""
+JOBS_KEPT = timedelta(minutes=10)
+"""How long a Job of an ended task stays after its own end: a create of it that was held up meets its name."""
 
 CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
 
@@ -43,16 +43,12 @@ def end_run(
 
 
 def after_the_end(seen: Snapshot, now: datetime) -> Decision:
-    """Begin the next run if it is asked for; stop what still runs, and delete the Jobs.
-
-    The last Job is deleted when it has stood for a while.
-    """
+    """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
     asked = retry_now(seen.task)
     if asked is not None:
         return _answer(seen, asked, now)
     actions: list[Action] = []
     wakes: list[datetime] = []
-    newest = max((job.attempt for job in seen.jobs), default=0)
     for job in seen.jobs:
         if job.uid in seen.gone or job.deleting:
             continue
@@ -60,8 +56,8 @@ def after_the_end(seen: Snapshot, now: datetime) -> Decision:
             if not job.stop_reason:
                 actions.append(StopJob(job.name, job.uid, outcome.STOP_TASK_ENDED))
             continue
-        due = (job.finish_time or job.created) + LAST_JOB_KEPT
-        if job.attempt < newest or now >= due:
+        due = (job.finish_time or job.created) + JOBS_KEPT
+        if now >= due:
             actions.append(DeleteJob(job.name, job.uid))
         else:
             wakes.append(due)

@@ -35,6 +35,16 @@ def pod_of(seen: Snapshot, job_uid: str) -> PodView | None:
     )
 
 
+def named_by(seen: Snapshot, job: JobView) -> str:
+    """Return the uid by which an administrator names an attempt: its pod's, if one was ever seen.
+
+    A word about a Job that may still make a pod would be one about processes that nobody has seen yet.
+    """
+    pod = pod_of(seen, job.uid)
+    entry = next((a for a in seen.task.status.attempts if a.number == job.attempt), None)
+    return (pod.uid if pod else "") or (entry.pod_uid if entry else "") or job.uid
+
+
 def lease_end(seen: Snapshot, job: JobView) -> datetime | None:
     """Return when an attempt's lease runs out; None for a Job whose lease was lost with it."""
     pod = pod_of(seen, job.uid)
@@ -59,7 +69,7 @@ def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: dat
     before that boot is gone, and what its kubelet may have started again after it, it has killed by now.
     """
     word = confirmed_dead(seen.task)
-    if word is not None and word.job_uid == job.uid:
+    if word is not None and word.uid == named_by(seen, job):
         return Evidence(Proof.FENCED, f"an administrator's word: {word.note or 'without a note'}")
     end = lease_end(seen, job)
     pod = pod_of(seen, job.uid)

@@ -191,6 +191,7 @@ def attempt_entry(seen: Snapshot, job: JobView) -> Attempt:
     return Attempt(
         node_name=where,
         node_boot=boot,
+        pod_uid=(pod.uid if pod else "") or (recorded.pod_uid if recorded else ""),
         number=job.attempt,
         run=job.run,
         stage=job.stage,

@@ -1,6 +1,7 @@
 """Those who wait, in order: by priority (the higher first), then by the time since when they are due."""
 
 import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -21,6 +22,9 @@ class Line:
 
     def __len__(self) -> int:
         return len(self._ranks)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranks)
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._ranks

@@ -1,7 +1,7 @@
 """What people ask for by annotations on a task.
 
-An annotation names the attempt that it is about by its Job's uid: one that is left there, or copied to
-another task, says nothing about any other attempt.
+An annotation names what it is about by a uid: one that is left there, or copied to another task, says nothing
+about any other attempt.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ NOTE_MAX = 400
 class Word:
     """An administrator's word that an attempt's processes are dead."""
 
-    job_uid: str
+    uid: str
+    """Of the pod; of the Job where no pod of it was ever seen."""
     note: str
 
 
@@ -31,7 +32,7 @@ class PersonsDecision:
 
 
 def confirmed_dead(task: AsyncTask) -> Word | None:
-    """Return the administrator's word, if there is one: ``<uid of the Job> [note]``."""
+    """Return the administrator's word, if there is one: ``<uid> [note]``."""
     uid, _, note = task.metadata.annotations.get(names.CONFIRMED_DEAD_ANNOTATION, "").strip().partition(" ")
     return Word(uid, note.strip()[:NOTE_MAX]) if uid else None
 
@@ -50,9 +51,9 @@ def retry_now(task: AsyncTask) -> str | None:
     return asked if asked and asked != task.status.retry_now else None
 
 
-def how_to_confirm(task: AsyncTask, job_uid: str) -> str:
+def how_to_confirm(task: AsyncTask, uid: str) -> str:
     """Return the command by which an administrator vouches for an attempt's death."""
-    return _annotate(task, f'{names.CONFIRMED_DEAD_ANNOTATION}="{job_uid} why you know"')
+    return _annotate(task, f'{names.CONFIRMED_DEAD_ANNOTATION}="{uid} why you know"')
 
 
 def how_to_decide(task: AsyncTask, job_uid: str) -> str:

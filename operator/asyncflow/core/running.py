@@ -6,7 +6,7 @@ from asyncflow.api import asynctask as api
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase, TaskLease
 from asyncflow.core import outcome
 from asyncflow.core.actions import Action, CloseJob, Decision, ExplainJob, PostEvent, ReadPods, StopJob
-from asyncflow.core.evidence import lease_end, pod_of
+from asyncflow.core.evidence import lease_end, named_by, pod_of
 from asyncflow.core.history import Folded, attempt_entry, with_entry
 from asyncflow.core.observed import JobView, PodView
 from asyncflow.core.outcome import LEASE_EXPIRED, Ending
@@ -56,7 +56,7 @@ def stuck_without_proof(
     message = (
         f"attempt {job.attempt} ended ({ending.reason}) without proof that its processes are dead; no other "
         "attempt starts before there is one: its node's return or fencing, or your word: "
-        f"{how_to_confirm(seen.task, job.uid)}"
+        f"{how_to_confirm(seen.task, named_by(seen, job))}"
     )
     end = lease_end(seen, job)
     wakes = [end] if end is not None and now < end else []
@@ -177,7 +177,7 @@ def _reason_to_be_stuck(seen: Snapshot, job: JobView, now: datetime) -> tuple[st
             LEASE_EXPIRED,
             f"the lease of attempt {job.attempt} has run out and its node has not said that it ended; no "
             "other attempt starts before there is proof: its node's return or fencing, or your word: "
-            f"{how_to_confirm(seen.task, job.uid)}",
+            f"{how_to_confirm(seen.task, named_by(seen, job))}",
             None,
         )
     overdue = None

@@ -60,7 +60,7 @@ class Governor:
             uid, stuck = task.metadata.uid, is_true(task.status.conditions, STUCK)
             nodes = {pod.node_name for pod in self._store.pods_of(uid)}
             nodes |= {a.node_name for a in task.status.attempts if a.outcome is None and a.node_name}
-            for name in nodes - {""}:
+            for name in sorted(nodes - {""}):
                 await self._look_at_node(name, now, timedelta(0) if stuck else NODE_KNOWN_FOR)
             if stuck:
                 for job in self._store.jobs_of(uid):
@@ -68,7 +68,7 @@ class Governor:
             self._enqueue(uid)
 
     def _live_tasks(self, key: TypeKey) -> list[AsyncTask]:
-        live = list(self._admission.slots(key).live)
+        live = sorted(self._admission.slots(key).live)
         return [task for uid in live if (task := self._store.tasks.get(uid)) is not None]
 
     def _has_run(self, task: AsyncTask, now: datetime) -> bool:

@@ -114,10 +114,7 @@ class Operator:
             raise error
 
     async def _do_work(self) -> None:
-        await self._sync_until_done()
-        work = Work(self.client, self.store, workers=self.settings.workers)
-        self._work = work
-        work.begin()
+        work = await self.take_over()
         logger.info("leading: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
         try:
             async with work.running() as tasks:
@@ -129,6 +126,13 @@ class Operator:
                         await work.finish(tasks, self.settings.stop_seconds)
         finally:
             self._work = None
+
+    async def take_over(self) -> Work:
+        """Read the cluster, whatever the store knew before, and take up the work on what is there."""
+        await self._sync_until_done()
+        self._work = Work(self.client, self.store, workers=self.settings.workers)
+        self._work.begin()
+        return self._work
 
     async def _look_after(self) -> None:
         """Put right what a watch missed; look after attempts whose type is no more, and has no timer."""

@@ -136,6 +136,8 @@ class Work:
         """Note who holds a lock now."""
         held = self._store.lock(lock)
         self._wake(self._admission.set_leased(lock, held.task_uid if held is not None else None))
+        if held is not None and self._store.orphaned(held):
+            self._wake(self._admission.waiting_for(lock))  # for them to say so
 
     async def govern(self, key: TypeKey) -> None:
         """Look after the running attempts of a type."""

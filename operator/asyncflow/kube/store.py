@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 T = TypeVar("T")
+K = TypeVar("K")
+Uids = dict[str, None]
+"""Uids in the order in which they came."""
 
 GRAVES_KEPT = 10_000
 
@@ -44,6 +47,11 @@ class Table(Generic[T]):
         """Return the object, if it is there."""
         row = self._rows.get(uid)
         return row[1] if row else None
+
+    def version(self, uid: str) -> int:
+        """Return the version of an object; 0 if it is not there."""
+        row = self._rows.get(uid)
+        return row[0] if row else 0
 
     def values(self) -> Iterable[T]:
         """Return all objects."""
@@ -94,11 +102,11 @@ class Store:
         self._types: Table[TaskType] = Table()
         self._pods: Table[PodView] = Table()
         self._type_uids: dict[TypeKey, str] = {}
-        self._tasks_of: defaultdict[TypeKey, set[str]] = defaultdict(set)
-        self._jobs_of: defaultdict[str, set[str]] = defaultdict(set)
-        self._pods_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._tasks_of: defaultdict[TypeKey, Uids] = defaultdict(dict)
+        self._jobs_of: defaultdict[str, Uids] = defaultdict(dict)
+        self._pods_of: defaultdict[str, Uids] = defaultdict(dict)
         self._lock_uids: dict[LockId, str] = {}
-        self._locks_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._locks_of: defaultdict[str, Uids] = defaultdict(dict)
         self._nodes: dict[str, NodeView] = {}
         self._gone: set[str] = set()
         self._looked: dict[str, datetime] = {}
@@ -167,11 +175,15 @@ class Store:
             gate=gate,
             nodes=self._nodes,
             lock=lock,
-            lock_orphaned=lock is not None and self._orphaned(lock),
+            lock_orphaned=lock is not None and self.orphaned(lock),
         )
 
-    def _orphaned(self, lock: LockView) -> bool:
-        return self.tasks.get(lock.task_uid) is None and not self._jobs_of.get(lock.task_uid)
+    def orphaned(self, lock: LockView) -> bool:
+        """Tell whether a lock's holder is of a task that is over, and nothing tells of its end."""
+        task, jobs = self.tasks.get(lock.task_uid), self._jobs_of.get(lock.task_uid, {})
+        if task is not None and not (task.status.phase.terminal and jobs):
+            return False
+        return all(uid in self._gone for uid in jobs)
 
     # What comes in
 
@@ -185,7 +197,7 @@ class Store:
         uid = task.metadata.uid
         if not self.tasks.put(uid, int(task.metadata.resource_version), task):
             return False
-        self._tasks_of[task.type_key].add(uid)
+        self._tasks_of[task.type_key][uid] = None
         self._forget_unneeded(uid)
         self._task_changed(uid)
         return True
@@ -193,11 +205,9 @@ class Store:
     def drop_task(self, uid: str) -> None:
         """Forget a task that was deleted; its Jobs are forgotten when they go."""
         task = self.tasks.drop(uid)
+        self._locks_changed(uid)
         if task is not None:
-            tasks = self._tasks_of[task.type_key]
-            tasks.discard(uid)
-            if not tasks:
-                del self._tasks_of[task.type_key]
+            _discard(self._tasks_of, task.type_key, uid)
         self._forget_unneeded(uid)
         if not self._jobs_of.get(uid):
             self._forget_pods(uid)
@@ -215,7 +225,7 @@ class Store:
         if not self._types.put(meta.uid, int(meta.resource_version), kind):
             return False
         key = (meta.namespace, meta.name)
-        self._type_uids[key] = meta.uid
+        _point(self._type_uids, key, meta.uid, self._types)
         if before is None or _matters(before) != _matters(kind):
             self._type_changed(key)
         return True
@@ -242,7 +252,7 @@ class Store:
             return False
         if job.finished and before is not None and not before.finished:
             self._looked.pop(job.uid, None)  # what was seen of its pods before its end does not tell its end
-        self._jobs_of[job.task_uid].add(job.uid)
+        self._jobs_of[job.task_uid][job.uid] = None
         self._task_changed(job.task_uid)
         return True
 
@@ -256,6 +266,7 @@ class Store:
             self._looked.pop(uid, None)
         else:
             self._forget_job(job)
+        self._locks_changed(job.task_uid)
         self._task_changed(job.task_uid)
 
     def _needed(self, job: JobView) -> bool:
@@ -272,7 +283,7 @@ class Store:
             return False
         if not self._pods.put(pod.uid, int(pod.resource_version), pod):
             return False
-        self._pods_of[pod.task_uid].add(pod.uid)
+        self._pods_of[pod.task_uid][pod.uid] = None
         self._task_changed(pod.task_uid)
         return True
 
@@ -282,8 +293,8 @@ class Store:
         if lock is None or not self.locks.put(lock.uid, int(lock.resource_version), lock):
             return False
         key = (lock.namespace, lock.name)
-        self._lock_uids[key] = lock.uid
-        self._locks_of[lock.task_uid].add(lock.uid)
+        _point(self._lock_uids, key, lock.uid, self.locks)
+        self._locks_of[lock.task_uid][lock.uid] = None
         self._lock_changed(key)
         return True
 
@@ -336,6 +347,10 @@ class Store:
                     dropped += 1
         return dropped
 
+    def _locks_changed(self, task_uid: str) -> None:
+        for lock in self.locks_of(task_uid):
+            self._lock_changed((lock.namespace, lock.name))
+
     def _forget_unneeded(self, task_uid: str) -> None:
         """Forget Jobs that are gone and have nothing more to tell."""
         for job in self.jobs_of(task_uid):
@@ -371,10 +386,17 @@ def _judged(task: AsyncTask, job: JobView) -> bool:
     return any(a.number == job.attempt and a.outcome is not None for a in task.status.attempts)
 
 
-def _discard(index: defaultdict[str, set[str]], key: str, value: str) -> None:
+def _point(index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]) -> None:
+    """Let a name point to an object, unless it does to a newer one: an older's last word may come late."""
+    current = index.get(key)
+    if current is None or table.version(current) < table.version(uid):
+        index[key] = uid
+
+
+def _discard(index: defaultdict[K, Uids], key: K, value: str) -> None:
     values = index.get(key)
     if values is not None:
-        values.discard(value)
+        values.pop(value, None)
         if not values:
             del index[key]
 

@@ -1,0 +1,469 @@
+"""Chooses what happens next, and checks what must never happen."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+from asyncflow.api import names
+from asyncflow.api.asynctask import AsyncTask, Phase
+from asyncflow.api.meta import is_true
+from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body
+from builders import NAMESPACE
+from crash.operators import SimulatedOperator
+from crash.world import GRACE, Request, Violation, World
+
+LANDS_WITHIN = timedelta(seconds=500)
+"""A request that was held up arrives within so long, or never: less than Jobs of ended tasks are kept."""
+LIMIT = 2
+BUDGET = {"maxRetries": 2, "maxTimeouts": 1, "maxDisruptions": 2}
+
+
+def type_body(**spec: Any) -> Body:
+    retry = {
+        **BUDGET,
+        "backoff": {"initialSeconds": 1, "maximumSeconds": 2},
+        "snooze": {"delaySeconds": 1, "maxTimes": 2},
+        "budget": {"percent": 50, "minimumPerMinute": 30},
+    }
+    pod = {"terminationGracePeriodSeconds": GRACE, "containers": [{"name": "main", "image": "i"}]}
+    return {
+        "metadata": {"name": "poll", "generation": 1, "namespace": NAMESPACE},
+        "spec": {
+            "template": {"spec": pod},
+            "deadlines": {"attemptSeconds": 60, "pendingSeconds": 60},
+            "lease": {"marginSeconds": 10},
+            "retry": retry,
+            "maxConcurrent": LIMIT,
+            **spec,
+        },
+    }
+
+
+@dataclass
+class Explorer:
+    """One history of the cluster, drawn from a seed."""
+
+    seed: int
+    spec: dict[str, Any] = field(default_factory=dict)
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.world = World()
+        self.world.handle(Request("create", TYPES, "poll", type_body(**self.spec)))
+        self.operators = [SimulatedOperator(self.world, name) for name in "AB"]
+        self.held_up: list[Request] = []
+        self.deleted: set[str] = set()
+        for name, key in (("t1", "k"), ("t2", "k"), ("t3", "")):
+            self.create_task(name, key)
+        self.made = 3
+        # Each history has troubles of its own: all of them at once would hide each other (swarm testing: Groce
+        # and others, ISSTA 2012).
+        share = {name: weight * self.random.choice((0, 0, 1, 3)) for name, weight in TROUBLE.items()}
+        self.weights = {**WORK, **share, "change_of_leader": max(1, share["change_of_leader"])}
+
+    def create_task(self, name: str, key: str) -> None:
+        spec = {"taskTypeName": "poll", **({"lockKey": key} if key else {})}
+        body = {"metadata": {"name": name, "generation": 1, "annotations": {}}, "spec": spec}
+        made = self.world.handle(Request("create", TASKS, name, body))
+        self.world.keys[made["metadata"]["uid"]] = key
+
+    # One history
+
+    def run(self, moves: int) -> None:
+        """Let so many things happen, then see that all comes to a good end."""
+        try:
+            for _ in range(moves):
+                self.move()
+                self.check()
+            self.come_to_an_end()
+            self.check_the_end()
+        except Violation as violation:
+            last = "\n".join(self.log[-60:])
+            raise Violation(f"seed {self.seed}: {violation}\n{last}") from None
+
+    def move(self) -> None:
+        told: Any = False
+        while told is False:
+            (name,) = self.random.choices(list(self.weights), list(self.weights.values()))
+            told = getattr(self, name)()
+        self.log.append(f"{self.world.now:%H:%M:%S} {name} {told or ''}")
+
+    def one_of(self, things: Any) -> Any:
+        found = sorted(things)
+        return self.random.choice(found) if found else None
+
+    # The operators' moves
+
+    @property
+    def leader(self) -> SimulatedOperator | None:
+        return next((o for o in self.operators if o.leading), None)
+
+    def deliver_some(self) -> Any:
+        operator = self.random.choice(self.operators)
+        for _ in range(self.random.randint(1, 12)):
+            operator.deliver()
+        return operator.name
+
+    def deliver_to_leader(self) -> Any:
+        leader = self.leader
+        return leader.name if leader is not None and leader.deliver() else False
+
+    def begin_work(self) -> Any:
+        leader = self.leader
+        if leader is None or len(leader.running) > 2:
+            return False
+        leader.ring()
+        return leader.name if leader.begin(self.random.randrange(8)) else False
+
+    def answer_request(self) -> Any:
+        leader = self.leader
+        if leader is None or not leader.running:
+            return False
+        lost = self.random.random() < 0.05
+        told = [f"{r.method} {r.resource.plural} {r.name}" for _, r in leader.running.values()]
+        leader.answer(self.random.randrange(4), lost=lost)
+        return f"{leader.name} {told} {'lost' if lost else ''}"
+
+    def governor_looks(self) -> Any:
+        leader = self.leader
+        return False if leader is None or not leader.govern() else leader.name
+
+    def change_of_leader(self) -> Any:
+        leader = self.leader
+        if leader is not None:
+            self.hold_up(leader.step_down())
+            return f"{leader.name} is deposed"
+        # The new leader has waited for what was on its way; what a paused machine sends may still come.
+        operator = self.random.choice(self.operators)
+        operator.take_over()
+        return f"{operator.name} leads"
+
+    def operator_dies(self) -> Any:
+        number = self.random.randrange(2)
+        operator = self.operators[number]
+        self.hold_up(operator.die())
+        self.operators[number] = SimulatedOperator(self.world, operator.name)
+        return operator.name
+
+    def hold_up(self, requests: list[Request]) -> None:
+        self.held_up += requests
+
+    def held_up_request_arrives(self) -> Any:
+        if not self.held_up:
+            return False
+        request = self.held_up.pop(self.random.randrange(len(self.held_up)))
+        if self.world.now > request.sent + LANDS_WITHIN or self.random.random() < 0.3:
+            return f"{request.method} {request.name} is lost"
+        try:
+            self.world.handle(request)
+        except ApiError as error:
+            return f"{request.method} {request.name}: {error.status}"
+        return f"{request.method} {request.name}"
+
+    # Kubernetes' moves
+
+    def job_controller_works(self) -> Any:
+        name = self.one_of(self.world.objects[JOBS])
+        return name if name and self.world.job_controller(name) else False
+
+    def scheduler_works(self) -> Any:
+        name = self.one_of(self.world.objects[PODS])
+        return name if name and self.world.schedule(name, self.random.choice(("n1", "n2"))) else False
+
+    def kubelet_works(self) -> Any:
+        name = self.one_of(self.world.objects[PODS])
+        code = self.random.choice((None, None, None, None, 0, 1, 1, 75))
+        return f"{name} {code}" if name and self.world.kubelet(name, code) else False
+
+    def kubelet_cleans_up(self) -> Any:
+        return self.world.kubelet_clean_up(self.random.choice(("n1", "n2"))) or False
+
+    def garbage_collector_works(self) -> Any:
+        name = self.one_of(self.world.objects[JOBS])
+        return name if name and self.world.garbage_collector(name) else False
+
+    def pod_garbage_collector_works(self) -> Any:
+        name = self.one_of(self.world.objects[PODS])
+        return name if name and self.world.pod_garbage_collector(name) else False
+
+    def time_passes(self) -> Any:
+        seconds = self.random.choice((1, 1, 2, 5, 5, 20, 70))
+        self.world.advance(seconds)
+        return f"{seconds} s"
+
+    def much_time_passes(self) -> Any:
+        self.world.advance(610)
+
+    # What goes wrong
+
+    def kubelet_dies(self) -> Any:
+        name = self.random.choice(("n1", "n2"))
+        self.world.nodes[name].kubelet = False
+        return name
+
+    def kubelet_returns(self) -> Any:
+        name = self.random.choice(("n1", "n2"))
+        node = self.world.nodes[name]
+        if node.kubelet:
+            return False
+        node.kubelet = True
+        self.world._put_node(node)
+        return name
+
+    def machine_reboots(self) -> Any:
+        name = self.random.choice(("n1", "n2"))
+        self.world.reboot(name)
+        return name
+
+    def node_object_is_deleted(self) -> Any:
+        name = self.random.choice(("n1", "n2"))
+        if name not in self.world.objects[NODES]:
+            return False
+        self.world.objects[NODES].pop(name)
+        return name
+
+    # What people do
+
+    def administrator_vouches(self) -> Any:
+        """Give a true word: the administrator looks at the machine first."""
+        task = self.a_task()
+        if task is None or (task.status.lease is None and not task.status.attempts):
+            return False
+        attempt = task.status.attempts[-1]
+        alive = any(
+            p.task == task.metadata.uid and p.attempt == attempt.number for p in self.world.processes.values()
+        )
+        startable = any(
+            pod["status"].get("phase") == "Pending" and pod["metadata"]["jobUid"] == attempt.job_uid
+            for pod in self.world.objects[PODS].values()
+        )
+        if alive or startable or attempt.outcome is not None:
+            return False
+        self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, f"{attempt.pod_uid or attempt.job_uid} looked")
+        return task.metadata.name
+
+    def person_decides(self) -> Any:
+        task = self.a_task()
+        if task is None or not is_true(task.status.conditions, "DecisionRequired"):
+            return False
+        verdict = self.random.choice(("retry", "fail", "succeed"))
+        self.annotate(task, names.DECISION_ANNOTATION, f"{verdict} {task.status.attempts[-1].job_uid}")
+        return f"{task.metadata.name} {verdict}"
+
+    def person_asks_for_a_retry(self) -> Any:
+        task = self.a_task()
+        if task is None or (task.status.run or 1) > 1:
+            return False
+        self.annotate(task, names.RETRY_NOW_ANNOTATION, f"{self.world.version}")
+        return task.metadata.name
+
+    def user_cancels(self) -> Any:
+        return self.set_spec("cancel", True)
+
+    def user_suspends(self) -> Any:
+        return self.set_spec("suspend", True)
+
+    def user_resumes(self) -> Any:
+        return self.set_spec("suspend", False)
+
+    def user_deletes_the_task(self) -> Any:
+        task = self.a_task()
+        if task is None or self.made > 5:
+            return False
+        key = task.spec.lock_key or ""
+        self.deleted.add(task.metadata.uid)
+        self.world.delete(TASKS, task.metadata.name)
+        self.create_task(task.metadata.name, key)
+        self.made += 1
+        return task.metadata.name
+
+    def user_deletes_the_job(self) -> Any:
+        """Delete a Job whose attempt is on record: before that nothing would tell of it."""
+        recorded = {a.job_uid for task in self.tasks() for a in task.status.attempts}
+        jobs = self.world.objects[JOBS]
+        name = self.one_of([name for name, job in jobs.items() if job["metadata"]["uid"] in recorded])
+        if name is None:
+            return False
+        self.world.delete(JOBS, name)
+        return name
+
+    def user_deletes_the_pod(self) -> Any:
+        name = self.one_of(self.world.objects[PODS])
+        if name is None:
+            return False
+        self.world.delete(PODS, name)
+        return name
+
+    def a_task(self) -> AsyncTask | None:
+        name = self.one_of(self.world.objects[TASKS])
+        return AsyncTask.model_validate(self.world.objects[TASKS][name]) if name else None
+
+    def set_spec(self, name: str, value: bool) -> Any:
+        task = self.a_task()
+        if task is None:
+            return False
+        body = self.world.objects[TASKS][task.metadata.name]
+        body["spec"][name] = value
+        body["metadata"]["generation"] += 1
+        self.world.changed(TASKS, task.metadata.name)
+        return task.metadata.name
+
+    def annotate(self, task: AsyncTask, name: str, value: str) -> None:
+        self.world.objects[TASKS][task.metadata.name]["metadata"]["annotations"][name] = value
+        self.world.changed(TASKS, task.metadata.name)
+
+    # What must hold
+
+    def check(self) -> None:
+        """See that what is written of tasks is true."""
+        for body in self.world.objects[TASKS].values():
+            task = AsyncTask.model_validate(body)
+            for attempt in task.status.attempts:
+                dead = attempt.outcome is not None
+                for process in self.world.processes.values():
+                    if dead and process.task == task.metadata.uid and process.attempt == attempt.number:
+                        raise Violation(f"{attempt} is on record as over, and {process} runs")
+                if dead and attempt.proof_of_death is None:
+                    raise Violation(f"{attempt} is over without a proof of death")
+
+    # The end
+
+    def come_to_an_end(self) -> None:
+        """Let everything work again, and people do what they are asked to, until nothing moves."""
+        world = self.world
+        for operator in self.operators:
+            self.hold_up(operator.step_down() if operator.leading else [])
+        while self.held_up:
+            self.held_up_request_arrives()
+        for name, node in world.nodes.items():
+            node.kubelet = True
+            if name not in world.objects[NODES]:
+                world._put_node(node)
+        for body in list(world.objects[TASKS].values()):
+            body["spec"].pop("suspend", None)
+            world.changed(TASKS, body["metadata"]["name"])
+        self.operators[0].take_over()
+        for _ in range(60):
+            self.settle()
+            if all(t.status.phase.terminal for t in self.tasks()) and not self.locks_left():
+                return
+            for task in self.tasks():
+                self.help(task)
+            self.free_orphaned_locks()
+            world.advance(15)
+
+    def locks_left(self) -> list[str]:
+        """Return who holds a lock; a task that was deleted may, for a person to free it, if nobody waits."""
+        holders = [lease["spec"]["holderIdentity"] for lease in self.world.objects[LEASES].values()]
+        return [holder for holder in holders if holder.split("/")[0] not in self.deleted]
+
+    def tasks(self) -> list[AsyncTask]:
+        return [AsyncTask.model_validate(body) for body in self.world.objects[TASKS].values()]
+
+    def settle(self) -> None:
+        """Let every actor work until none has anything to do."""
+        world, leader = self.world, self.operators[0]
+        leader.govern()
+        for _ in range(2000):
+            busy = leader.deliver() or leader.answer(self.random.randrange(4))
+            leader.ring()
+            busy = leader.begin(0) or busy
+            for job in list(world.objects[JOBS]):
+                busy = world.job_controller(job) or world.garbage_collector(job) or busy
+            for pod in list(world.objects[PODS]):
+                busy = world.pod_garbage_collector(pod) or world.schedule(pod, "n1") or busy
+                busy = world.kubelet(pod, 0) or busy
+            for node in world.nodes:
+                busy = world.kubelet_clean_up(node) or busy
+            if not busy:
+                return
+        raise Violation("the cluster never comes to rest")
+
+    def help(self, task: AsyncTask) -> None:
+        """Do what a task asks a person for."""
+        if is_true(task.status.conditions, "Stuck") and task.status.attempts:
+            last = task.status.attempts[-1]
+            self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, last.pod_uid or last.job_uid)
+        if is_true(task.status.conditions, "DecisionRequired"):
+            self.annotate(task, names.DECISION_ANNOTATION, f"retry {task.status.attempts[-1].job_uid}")
+
+    def free_orphaned_locks(self) -> None:
+        """Delete the Leases of which tasks say that they are orphaned; nothing of theirs may run."""
+        if not any(t.status.reason == "LockOrphaned" for t in self.tasks()):
+            return
+        for name, lease in list(self.world.objects[LEASES].items()):
+            if lease["spec"]["holderIdentity"].split("/")[0] in self.deleted:
+                self.world.remove(LEASES, name)
+
+    def check_the_end(self) -> None:
+        """See that every task has ended, and that its counts are those of its history."""
+        for task in self.tasks():
+            status = task.status
+            if not status.phase.terminal:
+                raise Violation(f"{task.metadata.name} never ended: {status}")
+            run = [a for a in status.attempts if a.run == (status.run or 1)]
+            for counter, outcomes in {
+                "failures": ("Failed",),
+                "disruptions": ("Disrupted",),
+                "snoozes": ("Snoozed",),
+            }.items():
+                told = getattr(status, counter) or 0
+                counted = sum(1 for a in run if a.outcome in outcomes)
+                unknown = sum(1 for a in run if a.outcome == "Unknown")
+                if not counted <= told <= counted + (unknown if counter == "failures" else 0):
+                    raise Violation(f"{task.metadata.name}: {counter} is {told}, not {counted}: {status}")
+            numbers = [a.number for a in status.attempts]
+            if numbers != sorted(set(numbers)):
+                raise Violation(f"{task.metadata.name}: attempts {numbers}")
+            if (
+                status.phase is Phase.SUCCEEDED
+                and run[-1].outcome != "Succeeded"
+                and run[-1].decision is None
+            ):
+                raise Violation(f"{task.metadata.name} succeeded without a success: {status}")
+            if any(a.outcome is None for a in status.attempts):
+                raise Violation(f"{task.metadata.name} ended with an open attempt: {status}")
+            if (status.failures or 0) > BUDGET["maxRetries"] + 1 + sum(1 for a in run if a.decision):
+                raise Violation(f"{task.metadata.name} was retried beyond its budget: {status}")
+        if self.locks_left():
+            raise Violation(f"locks are left: {self.locks_left()}")
+
+
+WORK = {
+    "deliver_some": 8,
+    "deliver_to_leader": 12,
+    "begin_work": 25,
+    "answer_request": 45,
+    "governor_looks": 2,
+    "job_controller_works": 25,
+    "scheduler_works": 15,
+    "kubelet_works": 12,
+    "garbage_collector_works": 8,
+    "time_passes": 8,
+}
+"""What happens where nothing goes wrong, and how often."""
+
+TROUBLE = {
+    "change_of_leader": 6,
+    "operator_dies": 2,
+    "held_up_request_arrives": 8,
+    "kubelet_cleans_up": 2,
+    "pod_garbage_collector_works": 8,
+    "much_time_passes": 1,
+    "kubelet_dies": 3,
+    "kubelet_returns": 1,
+    "machine_reboots": 1,
+    "node_object_is_deleted": 2,
+    "administrator_vouches": 2,
+    "person_decides": 2,
+    "person_asks_for_a_retry": 1,
+    "user_cancels": 1,
+    "user_suspends": 1,
+    "user_resumes": 2,
+    "user_deletes_the_task": 1,
+    "user_deletes_the_job": 1,
+    "user_deletes_the_pod": 1,
+}
+"""What may go wrong, and what people do."""

@@ -1,0 +1,249 @@
+"""The operator's own code in the crash model, driven one request at a time.
+
+A reconciliation is a coroutine that waits for nothing but the API server: it is stepped by hand. Between any
+two requests the operator may die, lose its leadership, or be held up while its request is on its way.
+"""
+
+from collections import deque
+from collections.abc import Coroutine, Generator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from asyncflow.api.meta import ObjectMeta
+from asyncflow.handlers.operator import Operator
+from asyncflow.handlers.work import Work
+from asyncflow.kube.client import (
+    JOBS,
+    LEASES,
+    PODS,
+    TASKS,
+    TYPES,
+    ApiError,
+    Body,
+    Listing,
+    NotLeading,
+    Resource,
+)
+from asyncflow.kube.queue import TryAgain
+from asyncflow.settings import Settings
+from crash.world import Request, World
+
+
+@dataclass
+class Call:
+    """A request that a coroutine waits for."""
+
+    request: Request
+
+    def __await__(self) -> Generator[Request, Any, Any]:
+        return (yield self.request)
+
+
+class Client:
+    """What the operator takes for its API client."""
+
+    def __init__(self, owner: "SimulatedOperator") -> None:
+        self._owner = owner
+
+    async def _send(self, request: Request) -> Any:
+        if request.writes and not self._owner.leading:
+            raise NotLeading(request.method)
+        return await Call(replace(request, sent=self._owner.world.now))
+
+    async def get(self, resource: Resource, _: str | None, name: str) -> Body:
+        return await self._send(Request("get", resource, name))  # type: ignore[no-any-return]
+
+    async def list(
+        self,
+        resource: Resource,
+        _: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> Listing:
+        return await self._send(Request("list", resource, labels=labels, fields=fields))  # type: ignore[no-any-return]
+
+    async def create(self, resource: Resource, _: str, body: Body, *, dry_run: bool = False) -> Body:
+        name = body["metadata"]["name"]
+        return await self._send(Request("create", resource, name, body, dry_run=dry_run))  # type: ignore[no-any-return]
+
+    async def patch(
+        self, resource: Resource, _: str, name: str, body: Body, *, subresource: str | None = None
+    ) -> Body:
+        return await self._send(Request("patch", resource, name, body, subresource=subresource))  # type: ignore[no-any-return]
+
+    async def delete(
+        self, resource: Resource, _: str, name: str, *, uid: str, version: str | None = None
+    ) -> None:
+        await self._send(Request("delete", resource, name, uid=uid, version=version))
+
+
+class Elector:
+    """Leadership as the explorer deals it out."""
+
+    def __init__(self, owner: "SimulatedOperator") -> None:
+        self._owner = owner
+
+    @property
+    def leading(self) -> bool:
+        return self._owner.leading
+
+
+class Alarms:
+    """Moments that ring when the explorer lets time pass."""
+
+    def __init__(self) -> None:
+        self.moments: dict[str, datetime] = {}
+
+    def set(self, key: str, moment: datetime | None) -> None:
+        self.moments.pop(key, None)
+        if moment is not None:
+            self.moments[key] = moment
+
+
+class Recorder:
+    """Events, thrown away."""
+
+    def post(self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool) -> None: ...
+
+
+SETTINGS = Settings(lease_namespace="shop", identity="model")
+
+
+class SimulatedOperator:
+    """One operator: its store, its watch events on their way, and what it is at."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.leading = False
+        self.events: deque[tuple[Resource, str, Body]] = deque()
+        world.watchers.append(self.events)
+        unused: Any = None
+        self.operator: Any = Operator(unused, SETTINGS)
+        self.operator.client = Client(self)
+        self.operator.elector = Elector(self)
+        self.work: Work | None = None
+        self.running: dict[str, tuple[Coroutine[Any, Any, None], Request]] = {}
+
+    # What it learns
+
+    def deliver(self) -> bool:
+        """Let the next watch event arrive."""
+        if not self.events:
+            return False
+        kind, event, body = self.events.popleft()
+        store = self.operator.store
+        put, drop = {
+            TYPES: (store.put_type, store.drop_type),
+            TASKS: (store.put_task, store.drop_task),
+            JOBS: (store.put_job, store.drop_job),
+            LEASES: (store.put_lock, store.drop_lock),
+            PODS: (store.put_pod, None),
+        }[kind]
+        if kind in (JOBS, PODS) and "labels" not in body["metadata"]:
+            return True
+        put(body)
+        if event == "DELETED" and drop is not None:
+            drop(body["metadata"]["uid"])
+        return True
+
+    # Its leadership
+
+    def take_over(self) -> None:
+        """Lead, by the operator's own way of taking over."""
+        self.leading = True
+        coroutine = self.operator.take_over()
+        try:
+            answer = None
+            while True:
+                answer = self.world.handle(coroutine.send(answer))
+        except StopIteration as done:
+            work: Any = done.value
+        self.work = work
+        self.alarms, self.type_alarms = Alarms(), Alarms()
+        work._tasks._alarms, work._types._alarms = self.alarms, self.type_alarms
+        work._tasks._recorder = work._types._recorder = Recorder()
+        for part in (work._tasks, work._types, work._governor, work._tasks._locks, work._tasks._starter):
+            part._clock = lambda: self.world.now
+
+    def step_down(self) -> list[Request]:
+        """Lose the leadership; return the writes that were on their way."""
+        self.leading = False
+        under_way = [request for _, request in self.running.values() if request.writes]
+        for coroutine, _ in self.running.values():
+            coroutine.close()
+        self.running.clear()
+        self.work = self.operator._work = None
+        return under_way
+
+    def die(self) -> list[Request]:
+        """Die; return the writes that were on their way."""
+        under_way = self.step_down()
+        self.world.watchers = [watcher for watcher in self.world.watchers if watcher is not self.events]
+        return under_way
+
+    # Its work
+
+    def ring(self) -> None:
+        """Have all looked at whose moment has come."""
+        if self.work is None:
+            return
+        work: Any = self.work
+        for alarms, queue in ((self.alarms, work._task_queue), (self.type_alarms, work._type_queue)):
+            for key in [k for k, moment in alarms.moments.items() if moment <= self.world.now]:
+                del alarms.moments[key]
+                queue.add(key)
+
+    def begin(self, choice: int) -> bool:
+        """Begin to work on something that is queued."""
+        if self.work is None:
+            return False
+        work: Any = self.work
+        waiting = [("task", key) for key in work._task_queue._queue if f"task {key}" not in self.running]
+        waiting += [("type", key) for key in work._type_queue._queue if f"type {key}" not in self.running]
+        if not waiting:
+            return False
+        kind, key = waiting[choice % len(waiting)]
+        queue = work._task_queue if kind == "task" else work._type_queue
+        queue._queue.remove(key)
+        queue._queued.discard(key)
+        reconcile = work._reconcile_task if kind == "task" else work._reconcile_type
+        self._step(f"{kind} {key}", reconcile(key), None)
+        return True
+
+    def govern(self) -> bool:
+        """Let the stuck-task governor look."""
+        if self.work is None or "governor" in self.running:
+            return False
+        self._step("governor", self.work.govern(("shop", "poll")), None)
+        return True
+
+    def answer(self, choice: int, *, lost: bool = False) -> bool:
+        """Have a request that is under way carried out and answered; a lost answer looks like an error."""
+        if not self.running:
+            return False
+        key = sorted(self.running)[choice % len(self.running)]
+        coroutine, request = self.running.pop(key)
+        try:
+            result: Any = self.world.handle(request)
+        except ApiError as error:
+            result = error
+        if lost and request.writes:
+            result = ApiError(504, "Timeout", "no answer in time")
+        self._step(key, coroutine, result)
+        return True
+
+    def _step(self, key: str, coroutine: Coroutine[Any, Any, None], result: Any) -> None:
+        try:
+            request = coroutine.throw(result) if isinstance(result, Exception) else coroutine.send(result)
+        except StopIteration:
+            return
+        except (TryAgain, ApiError, NotLeading):
+            work: Any = self.work
+            kind, _, name = key.partition(" ")
+            if work is not None and name:
+                (work._task_queue if kind == "task" else work._type_queue).add(name)
+            return
+        self.running[key] = (coroutine, request)
