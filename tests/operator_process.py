@@ -78,12 +78,13 @@ class OperatorProcess:
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Stop its clock hand: it does nothing at all, and does not know it, until `resume`."""
+        """Let it do nothing until `resume`, without its knowledge."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on after a `pause`."""
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on, if it is there and was paused."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> int:
         """Ask it to end; return its exit code."""

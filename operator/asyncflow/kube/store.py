@@ -39,6 +39,8 @@ class Table(Generic[T]):
     def __init__(self) -> None:
         self._rows: dict[str, tuple[int, T]] = {}
         self._graves: dict[str, None] = {}
+        self._complete_at = 0
+        """The version of the last complete list: what was there then and is not here was deleted since."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,7 +62,7 @@ class Table(Generic[T]):
     def put(self, uid: str, version: int, value: T) -> bool:
         """Keep an object if it is newer than what is there; tell whether it was."""
         row = self._rows.get(uid)
-        if uid in self._graves or (row is not None and row[0] >= version):
+        if uid in self._graves or version <= (row[0] if row is not None else self._complete_at):
             return False
         self._rows[uid] = (version, value)
         return True
@@ -73,8 +75,9 @@ class Table(Generic[T]):
         row = self._rows.pop(uid, None)
         return row[1] if row else None
 
-    def absent(self, uids: set[str], version: int) -> list[str]:
-        """Return the uids of objects that a list of that version should have shown and did not."""
+    def compare(self, uids: set[str], version: int) -> list[str]:
+        """Note a complete list of that version; return the uids of objects that it should show and does not."""
+        self._complete_at = max(self._complete_at, version)
         return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
 
 
@@ -341,7 +344,7 @@ class Store:
         ):
             if listed is None:
                 continue
-            for uid in table.absent(*listed):
+            for uid in table.compare(*listed):
                 if uid not in self._gone:
                     drop(uid)
                     dropped += 1

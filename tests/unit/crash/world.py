@@ -83,7 +83,7 @@ class World:
         self.keys: dict[str, str] = {}
         """The lockKeys of tasks, also of such that were deleted."""
         for node in self.nodes.values():
-            self._put_node(node)
+            self.put_node(node)
 
     # The API server
 
@@ -291,7 +291,7 @@ class World:
         self.power_off(name)
         node.boot += 1
         node.kubelet = True
-        self._put_node(node)
+        self.put_node(node)
 
     def power_off(self, name: str) -> None:
         """Switch a machine off."""
@@ -300,7 +300,7 @@ class World:
             if process.node == name:
                 del self.processes[pod_name]
 
-    def _put_node(self, node: Node, *, out_of_service: bool = False) -> None:
+    def put_node(self, node: Node, *, out_of_service: bool = False) -> None:
         taints = [{"key": names.OUT_OF_SERVICE_TAINT}] if out_of_service else []
         self.objects[NODES][node.name] = {
             "metadata": {"name": node.name, "uid": node.name},
