@@ -1,0 +1,243 @@
+"""Who may start: slots, keys and tokens together, against what they are there for."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from asyncflow.api.limits import RetryBudget
+from asyncflow.api.meta import is_true
+from asyncflow.api.tasktype import RetryBudgetStatus, TaskTypeStatus
+from asyncflow.core.admission import Admission, Claim
+from asyncflow.core.budget import RESERVE, RetryTokens, available, capacity, seconds_to_next, withdraw
+from asyncflow.core.line import rank
+from asyncflow.core.snapshot import Gate
+from builders import T0, at, kind
+
+TYPES = (("shop", "poll"), ("shop", "charge"))
+KEYS = (("shop", "lock-a"), ("shop", "lock-b"))
+UIDS = [f"t{n}" for n in range(8)]
+
+
+class AdmissionMachine(RuleBasedStateMachine):
+    """Tasks come, start, end and go; each has its type and key for good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.admission = Admission()
+        for type_key in TYPES:
+            self.admission.set_limit(type_key, 2)
+        self.offered: dict[str, Claim] = {}
+        self.live: set[str] = set()
+        self.leases: dict[tuple[str, str], str] = {}
+        self.tokens_out = 0
+        self.tokens_used = 0
+
+    def claim(self, uid: str, priority: int, *, takes_token: bool) -> Claim:
+        number = UIDS.index(uid)
+        lock = (*KEYS, None)[number % 3]
+        return Claim(TYPES[number % 2], rank(priority, T0, uid, uid), takes_token, lock)
+
+    @rule(uid=st.sampled_from(UIDS), priority=st.integers(0, 2), takes_token=st.booleans())
+    def offer(self, uid: str, priority: int, takes_token: bool) -> None:
+        if uid in self.live:
+            return
+        claim = self.claim(uid, priority, takes_token=takes_token)
+        if self.admission.holds_slot(uid):
+            claim = self.offered[uid]
+        self.offered[uid] = claim
+        self.admission.offer(uid, claim)
+
+    @rule(uid=st.sampled_from(UIDS))
+    def start(self, uid: str) -> None:
+        """Use a granted slot: the Lease first, then the Job."""
+        if not self.admission.holds_slot(uid):
+            return
+        claim = self.offered.pop(uid)
+        if claim.lock is not None:
+            assert self.leases.get(claim.lock, uid) == uid, "let through to a key that another one holds"
+            self.leases[claim.lock] = uid
+            self.admission.set_leased(claim.lock, uid)
+        self.tokens_used += claim.takes_token
+        self.admission.occupy(uid, claim.kind, claim.lock)
+        self.live.add(uid)
+
+    @rule(uid=st.sampled_from(UIDS))
+    def end(self, uid: str) -> None:
+        if uid not in self.live:
+            return
+        claim = self.claim(uid, 0, takes_token=False)
+        self.live.discard(uid)
+        self.admission.leave(uid, claim.kind, claim.lock)
+        if claim.lock is not None:
+            del self.leases[claim.lock]
+            self.admission.set_leased(claim.lock, None)
+
+    @rule(uid=st.sampled_from(UIDS))
+    def withdraw(self, uid: str) -> None:
+        if uid in self.offered:
+            del self.offered[uid]
+            self.admission.leave(uid)
+
+    @rule(type_key=st.sampled_from(TYPES), tokens=st.integers(0, 2))
+    def take_out(self, type_key: tuple[str, str], tokens: int) -> None:
+        self.tokens_out += tokens
+        self.admission.take_out(type_key, tokens)
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def lease_is_deleted_by_somebody(self, data: st.DataObject) -> None:
+        lock = data.draw(st.sampled_from(sorted(self.leases)))
+        self.admission.set_leased(lock, None)
+        self.admission.set_leased(lock, self.leases[lock])
+
+    @invariant()
+    def never_more_than_the_limit(self) -> None:
+        for type_key in TYPES:
+            slots = self.admission.slots(type_key)
+            assert len(slots.live | slots.granted) <= 2
+
+    @invariant()
+    def never_two_of_a_key(self) -> None:
+        for lock in KEYS:
+            mine = [uid for uid in UIDS if self.claim(uid, 0, takes_token=False).lock == lock]
+            assert sum(uid in self.live or self.admission.holds_slot(uid) for uid in mine) <= 1
+
+    @invariant()
+    def no_retry_without_a_token(self) -> None:
+        holding = sum(c.takes_token for uid, c in self.offered.items() if self.admission.holds_slot(uid))
+        assert self.tokens_used + holding <= self.tokens_out
+
+    @invariant()
+    def nobody_waits_for_nothing(self) -> None:
+        for uid, claim in self.offered.items():
+            slots = self.admission.slots(claim.kind)
+            if self.admission.holds_slot(uid) or self.admission.gate(uid) is not None:
+                continue
+            assert len(slots.live | slots.granted) == 2, f"{uid} waits for a slot, and there is one"
+
+    @invariant()
+    def a_free_key_is_waited_for_by_all_but_one(self) -> None:
+        for lock in KEYS:
+            waiting = [u for u, c in self.offered.items() if c.lock == lock]
+            passed = [u for u in waiting if self.admission.gate(u) is None]
+            at_the_lock = [u for u in waiting if self.admission.gate(u) is Gate.LOCK]
+            if lock in self.leases:
+                assert not [u for u in passed if u != self.leases[lock]]
+            elif at_the_lock:
+                assert len(passed) == 1
+
+
+AdmissionMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestAdmission = AdmissionMachine.TestCase
+
+
+def claim_of(uid: str, priority: int = 0) -> Claim:
+    return Claim(TYPES[0], rank(priority, T0, uid, uid), lock=KEYS[0])
+
+
+class TestKeys:
+    @pytest.fixture
+    def admission(self) -> Admission:
+        made = Admission()
+        made.set_limit(TYPES[0], 5)
+        return made
+
+    def test_they_go_by_priority_then_by_time(self, admission: Admission) -> None:
+        admission.occupy("first", TYPES[0], KEYS[0])
+        for uid, priority in (("b", 0), ("a", 0), ("c", 1)):
+            admission.offer(uid, claim_of(uid, priority))
+        assert [admission.gate(uid) for uid in "abc"] == [Gate.LOCK] * 3
+        order = []
+        last = "first"
+        for _ in range(3):
+            admission.leave(last, TYPES[0], KEYS[0])
+            (last,) = [uid for uid in "abc" if admission.holds_slot(uid)]
+            order.append(last)
+            admission.occupy(last, TYPES[0], KEYS[0])
+        assert order == ["c", "a", "b"]
+
+    def test_a_holder_without_a_job_is_continued_and_not_overtaken(self, admission: Admission) -> None:
+        admission.set_leased(KEYS[0], "late")
+        admission.offer("urgent", claim_of("urgent", priority=9))
+        assert admission.gate("urgent") is Gate.LOCK
+        admission.offer("late", claim_of("late"))
+        assert admission.holds_slot("late")
+
+    def test_who_waits_for_a_key_holds_no_slot(self, admission: Admission) -> None:
+        admission.set_limit(TYPES[0], 2)
+        admission.occupy("first", TYPES[0], KEYS[0])
+        admission.offer("second", claim_of("second"))
+        admission.offer("free", Claim(TYPES[0], rank(-5, T0, "free", "free")))
+        assert admission.holds_slot("free")
+
+    def test_a_task_that_is_no_more_leaves_its_key_to_the_next(self, admission: Admission) -> None:
+        admission.occupy("gone", TYPES[0], KEYS[0])
+        admission.offer("next", claim_of("next"))
+        assert "next" in admission.forget("gone")
+        assert admission.holds_slot("next")
+
+
+BUDGET = RetryBudget(percent=20, minimum_per_minute=10)
+
+
+class TestBudget:
+    def test_a_new_bucket_holds_a_minutes_minimum(self) -> None:
+        assert available(BUDGET, None, 0, T0) == 10
+
+    def test_first_attempts_and_time_pay_in_up_to_its_capacity(self) -> None:
+        empty = RetryBudgetStatus(tokens=0, update_time=T0)
+        assert available(BUDGET, empty, 5, T0) == pytest.approx(1)
+        assert available(BUDGET, empty, 0, at(30)) == pytest.approx(5)
+        assert available(BUDGET, empty, 10_000, at(9999)) == capacity(BUDGET) == 30
+
+    def test_a_clock_that_goes_back_takes_nothing(self) -> None:
+        assert available(BUDGET, RetryBudgetStatus(tokens=3, update_time=at(60)), 0, T0) == 3
+
+    def test_it_says_when_the_next_token_is_there(self) -> None:
+        assert seconds_to_next(BUDGET, 0.5) == pytest.approx(3)
+        assert seconds_to_next(RetryBudget(minimum_per_minute=0), 0) is None
+
+    def test_what_is_taken_out_is_written_before_it_is_granted(self) -> None:
+        tokens = RetryTokens()
+        assert not tokens.ask("a", rank(0, T0, "a", "a"))
+        taken = withdraw(kind(retry={"budget": BUDGET.to_api()}), TaskTypeStatus(), tokens, T0)
+        assert taken.taken == RESERVE
+        assert taken.status.retry_budget == RetryBudgetStatus(tokens=10 - RESERVE, update_time=T0)
+        assert tokens.granted == set()
+        assert tokens.take_out(taken.taken) == ["a"]
+
+    def test_a_restart_grants_nothing(self) -> None:
+        """Whoever starts anew finds what is written: less than was there before by all that was taken out."""
+        made = kind(retry={"budget": BUDGET.to_api()})
+        for restart in range(10):
+            tokens = RetryTokens()
+            tokens.ask("a", rank(0, T0, "a", "a"))
+            taken = withdraw(made, made.status, tokens, at(restart * 0.1))
+            made = made.model_copy(update={"status": taken.status})
+            assert taken.taken == (RESERVE if restart < 2 else 0)
+
+    def test_who_gets_none_is_told_of_with_a_condition_and_waits(self) -> None:
+        made = kind(retry={"budget": {"percent": 0, "minimumPerMinute": 2}})
+        tokens = RetryTokens()
+        for uid in "abc":
+            tokens.ask(uid, rank(0, T0, uid, uid))
+        taken = withdraw(made, made.status, tokens, T0)
+        assert taken.taken == 2
+        assert is_true(taken.status.conditions, "RetryBudgetExhausted")
+        assert taken.look_again == at(30)
+        assert tokens.take_out(2) == ["a", "b"]
+        made = made.model_copy(update={"status": taken.status})
+        later = withdraw(made, made.status, tokens, T0 + timedelta(seconds=30))
+        assert later.taken == 1
+        assert not is_true(later.status.conditions, "RetryBudgetExhausted")
+
+    def test_a_token_that_was_not_used_goes_to_the_next(self) -> None:
+        tokens = RetryTokens()
+        tokens.ask("a", rank(1, T0, "a", "a"))
+        tokens.ask("b", rank(0, T0, "b", "b"))
+        tokens.take_out(1)
+        assert tokens.granted == {"a"}
+        assert tokens.leave("a") == ["b"]
