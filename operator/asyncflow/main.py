@@ -27,35 +27,44 @@ def run(connection: Connection, settings: Settings) -> None:
 async def _run(connection: Connection, settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+
+    def heed_signals() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+
+    heed_signals()
     operator = Operator(connection, settings)
     registry = kopf.OperatorRegistry()
-    register(registry, operator)
-    work = asyncio.create_task(_work(operator, registry, settings, stop), name="operator")
-    stopped = asyncio.create_task(stop.wait(), name="stop")
+    register(registry, operator, heed_signals)
     try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if operator.ready() is not None and not work.done():
-            work.cancel()  # nothing is under way before the cluster has been read
-        await asyncio.gather(work, return_exceptions=False)
-    except asyncio.CancelledError:
-        logger.info("stopped before the cluster was read")
+        async with serve_probes(settings.port, alive=operator.alive, ready=operator.ready):
+            await _work(operator, registry, settings, stop)
     finally:
-        stopped.cancel()
         await connection.close()
+    logger.info("stopped")
 
 
 async def _work(
     operator: Operator, registry: kopf.OperatorRegistry, settings: Settings, stop: asyncio.Event
 ) -> None:
-    async with serve_probes(settings.port, alive=operator.alive, ready=operator.ready), operator.running():
-        await kopf.operator(
+    """Watch and work until told to stop. The work ends first, while the watches still tell what happens."""
+    end_watching = asyncio.Event()
+    watching = asyncio.create_task(
+        kopf.operator(
             registry=registry,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
             standalone=True,
             identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-            stop_flag=stop,
-        )
-    logger.info("stopped")
+            stop_flag=end_watching,
+        ),
+        name="kopf",
+    )
+    stopped = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        async with operator.running():
+            await asyncio.wait({watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopped.cancel()
+        end_watching.set()
+        await watching

@@ -1,4 +1,4 @@
-"""The leader's Lease, on a clock that only requests move: what holds does not hang on how fast anything is."""
+"""The leader's Lease, on a clock that only requests move: nothing hangs on how fast anything is."""
 
 import asyncio
 import copy

@@ -17,7 +17,7 @@ from builders import alive, annotated, at, failed, job, kind, pod, status_of, ta
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""
 DISRUPTED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
-NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False)
+NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, seen=at(0))
 
 
 def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
@@ -94,20 +94,29 @@ class TestFenced:
         assert decision.live
         closed = job(ending=True, stop_reason="Fenced")
         decision = look(word, 61, jobs=(closed,), pods=(alive(closed),))
+        assert status_of(decision).attempts[0].outcome is None, (
+            "its kubelet could still start what is left of it"
+        )
+        assert ReadPods(closed.name, closed.uid) in decision.actions
+        decision = look(word, 62, jobs=(closed,), pods=(alive(closed, deleting=True),))
         assert status_of(decision).attempts[0].proof_of_death is Proof.FENCED
 
     def test_an_unfinished_job_of_a_dead_attempt_holds_no_slot(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
         closed = job(ending=True, stop_reason="Fenced")
-        fenced = written(word, look(word, 61, jobs=(closed,), pods=(alive(closed),)))
-        decision = look(fenced, 1000, jobs=(closed,), pods=(alive(closed),))
+        known = {"jobs": (closed,), "pods": (alive(closed, deleting=True),)}
+        fenced = written(word, look(word, 61, **known))
+        decision = look(fenced, 1000, **known)
         assert decision.start is not None
         assert decision.start.number == 2
         assert not decision.live
 
     def test_the_out_of_service_taint_is_proof(self) -> None:
         known = {"jobs": (lost(),), "pods": (pod(lost(), dead=False, exit_code=None),)}
-        node = replace(NODE, out_of_service=True)
+        before = replace(NODE, out_of_service=True, seen=at(-1))
+        decision = look(task(), 60, nodes={"node-1": before}, looked={lost().uid: at(59)}, **known)
+        assert is_true(status_of(decision).conditions, "Stuck"), "the taint of another day"
+        node = replace(NODE, out_of_service=True, seen=at(30))
         decision = look(task(), 60, nodes={"node-1": node}, looked={lost().uid: at(59)}, **known)
         entry = status_of(decision).attempts[0]
         assert (entry.proof_of_death, entry.node_name) == (Proof.FENCED, "node-1")

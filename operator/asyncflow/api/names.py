@@ -43,9 +43,6 @@ DECISION_ANNOTATION: Final = f"{GROUP}/decision"
 RETRY_NOW_ANNOTATION: Final = f"{GROUP}/retry-now"
 """On a task: any text that was not there before asks for the next attempt, or the next run, at once."""
 
-TYPE_FINALIZER: Final = f"{GROUP}/governor"
-"""On a TaskType while its timer runs; the removal of the operator has to take it away."""
-
 LOCK_KEY_ANNOTATION: Final = f"{GROUP}/lock-key"
 LOCK_LABEL: Final = f"{GROUP}/lock"
 """On a Lease: it is the lock of a lockKey."""

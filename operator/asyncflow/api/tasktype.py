@@ -147,7 +147,7 @@ class RetryBudgetStatus(ApiModel):
     """The state of the type's retry budget."""
 
     tokens: float = Field(
-        default=0, description="How many retries were granted and not yet taken when this was written."
+        description="How many retries were granted and not yet taken when this was written."
     )
     update_time: Time | None = Field(default=None, description="When that was.")
 

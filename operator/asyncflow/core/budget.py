@@ -61,11 +61,12 @@ class RetryTokens:
     granted: set[str] = field(default_factory=set)
     """Tasks that hold a token and have not used it yet."""
     _line: Line = field(default_factory=Line)
+    _told: set[str] = field(default_factory=set)
 
     @property
-    def waiting(self) -> int:
-        """How many retries wait for a token."""
-        return len(self._line)
+    def waiting(self) -> list[str]:
+        """The tasks whose retries wait for a token."""
+        return list(self._line)
 
     def ask(self, uid: str, place: Rank) -> bool:
         """Ask for a token; tell whether the task holds one now."""
@@ -73,6 +74,12 @@ class RetryTokens:
             self._line.put(uid, place)
             self._grant()
         return uid in self.granted
+
+    def untold(self) -> list[str]:
+        """Return who waits and was not returned before: they have still to say so."""
+        untold = [uid for uid in self._line if uid not in self._told]
+        self._told.update(untold)
+        return untold
 
     def take_out(self, tokens: int) -> list[str]:
         """Have more tokens to grant; return the tasks that hold one now."""
@@ -82,11 +89,13 @@ class RetryTokens:
     def use(self, uid: str) -> None:
         """Use up the task's token, if it holds one."""
         self._line.discard(uid)
+        self._told.discard(uid)
         self.granted.discard(uid)
 
     def leave(self, uid: str) -> list[str]:
         """Ask no more, and give back a token that was not used; return the tasks that hold one now."""
         self._line.discard(uid)
+        self._told.discard(uid)
         if uid not in self.granted:
             return []
         self.granted.discard(uid)
@@ -96,6 +105,7 @@ class RetryTokens:
         granted = []
         while self.reserve and (uid := self._line.pop()) is not None:
             self.reserve -= 1
+            self._told.discard(uid)
             self.granted.add(uid)
             granted.append(uid)
         return granted
@@ -125,8 +135,8 @@ def withdraw(kind: TaskType, status: TaskTypeStatus, tokens: RetryTokens, now: d
     budget = kind.spec.retry.budget
     moment = now.replace(microsecond=0)  # as it will be read again
     held = available(budget, kind.status.retry_budget, tokens.first_attempts, moment)
-    taken = min(int(held), max(RESERVE, tokens.waiting)) if tokens.waiting else 0
-    short = tokens.waiting > taken
+    taken = min(int(held), max(RESERVE, len(tokens.waiting))) if tokens.waiting else 0
+    short = len(tokens.waiting) > taken
     if taken:
         bucket = RetryBudgetStatus(tokens=round(held - taken, 3), update_time=moment)
         status = status.model_copy(update={"retry_budget": bucket})

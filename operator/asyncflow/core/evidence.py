@@ -64,9 +64,9 @@ def lease_end(seen: Snapshot, job: JobView) -> datetime | None:
 def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: datetime) -> Evidence | None:
     """Tell whether an attempt is fenced, or its proof waived.
 
-    Fenced is: an administrator's word that names it; the out-of-service taint on its node (KEP-2268); or
-    another boot of the same machine, once the attempt's lease has run out and the node is there: what ran
-    before that boot is gone, and what its kubelet may have started again after it, it has killed by now.
+    Fenced is: an administrator's word that names it; the out-of-service taint, seen on its node after it
+    began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out and the node is
+    there: what ran before that boot is gone, and what its kubelet may have started again, it has killed by now.
     """
     word = confirmed_dead(seen.task)
     if word is not None and word.uid == named_by(seen, job):
@@ -76,7 +76,8 @@ def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: dat
     entry = next((a for a in seen.task.status.attempts if a.number == job.attempt), None)
     where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
     node = seen.nodes.get(where)
-    if node is not None and node.out_of_service:
+    began = (pod.start_time if pod else None) or (entry.start_time if entry else None) or job.created
+    if node is not None and node.out_of_service and node.seen >= began:
         return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")
     if (
         node is not None

@@ -33,16 +33,17 @@ def fold(seen: Snapshot, rules: Rules | None, now: datetime) -> Folded:
         known = is_recorded(status, job.attempt)
         if known and (job.closed or gone or _is_the_recorded(status, job)):
             continue
-        evidence = outside_evidence(seen, job, rules, now)
-        if not (job.finished or gone or (job.closed and evidence is not None)):
+        evidence, pod = outside_evidence(seen, job, rules, now), pod_of(seen, job.uid)
+        sealed = pod.sealed if pod is not None else job.uid in seen.looked
+        if not (job.finished or gone or (job.closed and evidence is not None and sealed)):
             return Folded(status, live=job, evidence=evidence, intruder=known)
         end = lease_end(seen, job)
         ending = judge(
             job,
-            pod_of(seen, job.uid),
+            pod,
             gone=gone or job.deleting,
             looked=job.uid in seen.looked,
-            evidence=evidence,
+            evidence=evidence if sealed else None,
             overdue=end is not None and now >= end,
         )
         if ending is None:

@@ -108,6 +108,13 @@ class PodView:
     """Whether the kubelet has said of every container that it has ended."""
     attempt: int = 0
     job_name: str = ""
+    gone: bool = False
+    """Whether it was looked for and not there any more."""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether its kubelet starts nothing of it any more, should it come back."""
+        return self.terminal or self.deleting or self.gone
 
     @property
     def terminal(self) -> bool:
@@ -261,6 +268,8 @@ class NodeView:
     """Its machine and its boot: ``systemUUID/bootID``."""
     ready: bool
     out_of_service: bool
+    seen: datetime
+    """When it was looked at."""
 
     def rebooted_since(self, boot: str) -> bool:
         """Tell whether this is the same machine after another boot than that one."""
@@ -271,8 +280,8 @@ class NodeView:
         )
 
 
-def node_view(body: dict[str, Any]) -> NodeView:
-    """Read a node."""
+def node_view(body: dict[str, Any], now: datetime) -> NodeView:
+    """Read a node, as it is now."""
     status = body.get("status") or {}
     info = status.get("nodeInfo") or {}
     return NodeView(
@@ -283,6 +292,7 @@ def node_view(body: dict[str, Any]) -> NodeView:
             taint["key"] == names.OUT_OF_SERVICE_TAINT
             for taint in (body.get("spec") or {}).get("taints") or ()
         ),
+        seen=now,
     )
 
 

@@ -86,8 +86,9 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
     if folded.intruder:
         stop_it = StopJob(job.name, job.uid, stop)
         return Decision(actions=() if job.stop_reason else (stop_it, _repeated(job)), live=True)
-    if folded.evidence is not None and not job.closed:
-        actions.append(CloseJob(job.name, job.uid, outcome.STOP_FENCED))
+    if folded.evidence is not None:
+        actions += _seal(seen, job, now)
+        wakes.append(now + LOOK_AGAIN_AFTER)
     elif stop and not job.stop_reason:
         message = f"{obstacle.reason}: {obstacle.message}" if obstacle and not _accepted(pod) else ""
         actions.append(StopJob(job.name, job.uid, stop, message))
@@ -116,6 +117,14 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
     waiting = bool(reason) and not stop and not stuck
     status = _under_way(seen, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
     return decided(seen, status, actions=actions, live=True, wake=min(wakes, default=None))
+
+
+def _seal(seen: Snapshot, job: JobView, now: datetime) -> list[Action]:
+    """See that nothing of an attempt that is proven dead comes back: no other pod, nor this one."""
+    if not job.closed:
+        return [CloseJob(job.name, job.uid, outcome.STOP_FENCED)]
+    looked = seen.looked.get(job.uid)
+    return [ReadPods(job.name, job.uid)] if looked is None or now >= looked + LOOK_AGAIN_AFTER else []
 
 
 def _repeated(job: JobView) -> PostEvent:

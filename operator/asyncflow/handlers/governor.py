@@ -82,7 +82,10 @@ class Governor:
             return
         self._nodes_seen[name] = now
         try:
-            self._store.put_node(node_view(await self._client.get(NODES, None, name)))
+            node = node_view(await self._client.get(NODES, None, name), now)
+            self._store.put_node(node)
+            if node.out_of_service:
+                del self._nodes_seen[name]  # looked at again each time, lest the taint outlive its day here
         except ApiError as error:
             if not error.not_found:
                 raise

@@ -119,7 +119,7 @@ class Operator:
         try:
             async with work.running() as tasks:
                 try:
-                    await self._look_after()
+                    await self._look_after(work)
                 finally:
                     if self._stopping:
                         logger.info("stopping: no more work is taken up")
@@ -134,26 +134,23 @@ class Operator:
         self._work.begin()
         return self._work
 
-    async def _look_after(self) -> None:
-        """Put right what a watch missed; look after attempts whose type is no more, and has no timer."""
-        last_sync = asyncio.get_running_loop().time()
+    async def _look_after(self, work: Work) -> None:
+        """Govern the running attempts, and put right what a watch missed."""
+        clock = asyncio.get_running_loop().time
+        governed = synced = clock()
         while True:
-            await asyncio.sleep(min(self.settings.stuck_seconds, self.settings.resync_seconds))
-            if self._work is not None:
-                for key in self._work.live_types():
-                    if self.store.kind(key) is None:
-                        await self._work.govern(key)
-            if asyncio.get_running_loop().time() >= last_sync + self.settings.resync_seconds:
-                last_sync = asyncio.get_running_loop().time()
+            due = min(governed + self.settings.stuck_seconds, synced + self.settings.resync_seconds)
+            await asyncio.sleep(max(0.0, due - clock()))
+            if clock() >= governed + self.settings.stuck_seconds:
+                governed = clock()
+                for key in work.live_types():
+                    await work.govern(key)
+            if clock() >= synced + self.settings.resync_seconds:
+                synced = clock()
                 try:
                     await self._sync()
                 except (ApiError, ApiUnreachable) as error:
                     logger.warning("resync failed and is tried again: %s", error)
-
-    async def govern(self, key: TypeKey) -> None:
-        """Look after the running attempts of a type, if this operator leads."""
-        if self._work is not None:
-            await self._work.govern(key)
 
     # Reading the cluster
 

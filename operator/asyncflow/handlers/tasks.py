@@ -107,9 +107,10 @@ class TaskReconciler:
         if decision.start is not None and self._admission.holds_slot(uid):
             await self._start(task, decision.start)
             return  # the Job's arrival in the store brings the task back
-        if decision.start is not None and self._admission.gate(uid) is not gate:
-            self._enqueue(uid)  # it waits for something else than it was asked about
-            return
+        if decision.start is not None and (now_at := self._admission.gate(uid)) is not gate:
+            if now_at is not Gate.BUDGET:  # the type's reconciler grants, or has those look who wait on
+                self._enqueue(uid)
+            return  # it waits for something else than it was asked about
         if decision.status is not None:
             await self._write_status(task, decision.status)
         for action in decision.actions:
@@ -217,9 +218,11 @@ class TaskReconciler:
             case DeleteJob():
                 await self._delete_job(namespace, action)
             case ReadPods():
-                for body in await self._stopper.pods(task, action.job_name):
+                pods = await self._stopper.pods(task, action.job_name)
+                for body in pods:
                     self._store.put_pod(body)
-                self._store.looked(action.job_uid, uid, self._clock())
+                there = {body["metadata"]["uid"] for body in pods}
+                self._store.looked(action.job_uid, uid, self._clock(), there)
             case ExplainJob():
                 self._hinder(task, *await self._explain(namespace, action.job_uid), action.job_uid)
                 self._enqueue(uid)

@@ -75,6 +75,8 @@ class TypeReconciler:
                 logger.warning("TaskType %s/%s is not ready: %s", *key, rejection[1])
         for uid in self._admission.take_out(key, withdrawal.taken):
             self._enqueue_task(uid)
+        for uid in tokens.untold():
+            self._enqueue_task(uid)
 
     async def _write_status(self, kind: TaskType, status: TaskTypeStatus) -> None:
         meta = kind.metadata

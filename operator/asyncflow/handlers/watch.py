@@ -1,9 +1,11 @@
 """kopf's part: it watches, and hands each event to the store.
 
-On tasks, Jobs, pods and locks only ``on.event`` handlers: they neither patch an object nor put a finalizer on
-it. Types, of which there are few, have a timer, and with it kopf's finalizer.
+Only ``on.event`` handlers: they neither patch an object nor put a finalizer on it. kopf's timers would put
+one on every type, also from a standby, which may not write; and they stop when a type is being deleted, while
+its attempts run on. So the governor has a loop of its own: `asyncflow.handlers.operator`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -13,12 +15,19 @@ from asyncflow.handlers.operator import FAILED_PODS, Operator
 from asyncflow.kube.client import JOBS, LEASES, PODS, TASKS, TYPES, Resource
 
 
-def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
-    """Register what kopf has to call."""
+def register(registry: kopf.OperatorRegistry, operator: Operator, started: Callable[[], None]) -> None:
+    """Register what kopf has to call.
+
+    Args:
+        registry: where.
+        operator: whose store is filled.
+        started: called when kopf has made its own arrangements: it takes over the signals, for one.
+    """
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         _configure(settings)
+        started()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -35,17 +44,6 @@ def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
     ):
         _watch(registry, resource, put, drop)
 
-    @kopf.timer(
-        TYPES.group,
-        TYPES.version,
-        TYPES.plural,
-        registry=registry,
-        id="stuck-tasks",
-        interval=operator.settings.stuck_seconds,
-    )
-    async def govern(namespace: str | None, name: str, **_: Any) -> None:
-        await operator.govern((namespace or "", name))
-
 
 def _watch(registry: kopf.OperatorRegistry, resource: Resource, put: Any, drop: Any) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry, id=resource.plural)
@@ -60,7 +58,6 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.persistence.finalizer = names.TYPE_FINALIZER
     settings.persistence.diffbase_storage = NoDiffBase()
     settings.persistence.progress_storage = NoProgress()
     settings.watching.label_selectors["batch", "jobs"] = names.OURS

@@ -67,6 +67,10 @@ class Table(Generic[T]):
         self._rows[uid] = (version, value)
         return True
 
+    def amend(self, uid: str, value: T) -> None:
+        """Put more that is known of an object into what is there."""
+        self._rows[uid] = (self._rows[uid][0], value)
+
     def drop(self, uid: str) -> T | None:
         """Forget an object for good: a uid never comes back."""
         self._graves[uid] = None
@@ -76,7 +80,7 @@ class Table(Generic[T]):
         return row[1] if row else None
 
     def compare(self, uids: set[str], version: int) -> list[str]:
-        """Note a complete list of that version; return the uids of objects that it should show and does not."""
+        """Note a complete list; return the uids of objects that it should show and does not."""
         self._complete_at = max(self._complete_at, version)
         return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
 
@@ -253,8 +257,8 @@ class Store:
             job = replace(job, has_pod=True)  # it had one: that there is none now says nothing
         if not self.jobs.put(job.uid, int(job.resource_version), job):
             return False
-        if job.finished and before is not None and not before.finished:
-            self._looked.pop(job.uid, None)  # what was seen of its pods before its end does not tell its end
+        if before is not None and (job.finished, job.closed) != (before.finished, before.closed):
+            self._looked.pop(job.uid, None)  # what was seen of its pods before does not tell its end
         self._jobs_of[job.task_uid][job.uid] = None
         self._task_changed(job.task_uid)
         return True
@@ -321,9 +325,12 @@ class Store:
         """Forget a node that is no more: it can't tell of anything."""
         self._nodes.pop(name, None)
 
-    def looked(self, job_uid: str, task_uid: str, now: datetime) -> None:
-        """Note that a Job's pods were read."""
+    def looked(self, job_uid: str, task_uid: str, now: datetime, there: Iterable[str] = ()) -> None:
+        """Note that a Job's pods were read, and which of them are there: the others are gone."""
         self._looked[job_uid] = now
+        for pod in self.pods_of(task_uid):
+            if pod.job_uid == job_uid and pod.uid not in there and not pod.gone:
+                self._pods.amend(pod.uid, replace(pod, gone=True))
         self._task_changed(task_uid)
 
     def retain(
