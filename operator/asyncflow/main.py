@@ -26,16 +26,10 @@ def run(connection: Connection, settings: Settings) -> None:
 
 async def _run(connection: Connection, settings: Settings) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def heed_signals() -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-
-    heed_signals()
+    _heed_signals(stop)
     operator = Operator(connection, settings)
     registry = kopf.OperatorRegistry()
-    register(registry, operator, heed_signals)
+    register(registry, operator)
     try:
         async with serve_probes(settings.port, alive=operator.alive, ready=operator.ready):
             await _work(operator, registry, settings, stop)
@@ -49,17 +43,17 @@ async def _work(
 ) -> None:
     """Watch and work until told to stop. The work ends first, while the watches still tell what happens."""
     end_watching = asyncio.Event()
-    watching = asyncio.create_task(
-        kopf.operator(
-            registry=registry,
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            standalone=True,
-            identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
-            stop_flag=end_watching,
-        ),
-        name="kopf",
+    ours = asyncio.all_tasks()
+    watches = await kopf.spawn_tasks(
+        registry=registry,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        standalone=True,
+        identity=IDENTITY,  # type: ignore[arg-type]  # a NewType of str that kopf does not export
+        stop_flag=end_watching,
     )
+    _heed_signals(stop)  # once more: kopf has taken them over
+    watching = asyncio.create_task(kopf.run_tasks(watches, ignored=ours), name="kopf")
     stopped = asyncio.create_task(stop.wait(), name="stop")
     try:
         async with operator.running():
@@ -68,3 +62,8 @@ async def _work(
         stopped.cancel()
         end_watching.set()
         await watching
+
+
+def _heed_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)

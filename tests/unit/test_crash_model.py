@@ -1,14 +1,16 @@
 """Whatever dies and whenever: no two at once, nothing lost, budgets exact."""
 
 import os
+from typing import Any
 
 import pytest
+
 from crash.explorer import Explorer
 
 RUNS = int(os.environ.get("ASYNCFLOW_MODEL_RUNS", "120"))
 """How many histories; each has its seed, so that one that fails can be run again."""
 MOVES = 400
-SPECS = (
+SPECS: tuple[dict[str, Any], ...] = (
     {},
     {"retry": {"onDisruption": "Hold", "onUnknownOutcome": "Hold", "backoff": {"initialSeconds": 1}}},
 )

@@ -65,8 +65,8 @@ def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: dat
     """Tell whether an attempt is fenced, or its proof waived.
 
     Fenced is: an administrator's word that names it; the out-of-service taint, seen on its node after it
-    began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out and the node is
-    there: what ran before that boot is gone, and what its kubelet may have started again, it has killed by now.
+    began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out and the node
+    is there: what ran before that boot is gone, and its kubelet has killed what it may have started again.
     """
     word = confirmed_dead(seen.task)
     if word is not None and word.uid == named_by(seen, job):

@@ -5,7 +5,6 @@ one on every type, also from a standby, which may not write; and they stop when 
 its attempts run on. So the governor has a loop of its own: `asyncflow.handlers.operator`.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import kopf
@@ -15,19 +14,12 @@ from asyncflow.handlers.operator import FAILED_PODS, Operator
 from asyncflow.kube.client import JOBS, LEASES, PODS, TASKS, TYPES, Resource
 
 
-def register(registry: kopf.OperatorRegistry, operator: Operator, started: Callable[[], None]) -> None:
-    """Register what kopf has to call.
-
-    Args:
-        registry: where.
-        operator: whose store is filled.
-        started: called when kopf has made its own arrangements: it takes over the signals, for one.
-    """
+def register(registry: kopf.OperatorRegistry, operator: Operator) -> None:
+    """Register what kopf has to call."""
 
     @kopf.on.startup(registry=registry)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         _configure(settings)
-        started()
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:

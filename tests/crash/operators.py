@@ -121,9 +121,9 @@ class SimulatedOperator:
         self.events: deque[tuple[Resource, str, Body]] = deque()
         world.watchers.append(self.events)
         unused: Any = None
-        self.operator: Any = Operator(unused, SETTINGS)
-        self.operator.client = Client(self)
-        self.operator.elector = Elector(self)
+        made: Any = Operator(unused, SETTINGS)
+        made.client, made.elector = Client(self), Elector(self)
+        self.operator = made
         self.work: Work | None = None
         self.running: dict[str, tuple[Coroutine[Any, Any, None], Request]] = {}
 

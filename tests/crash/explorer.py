@@ -58,8 +58,8 @@ class Explorer:
         for name, key in (("t1", "k"), ("t2", "k"), ("t3", "")):
             self.create_task(name, key)
         self.made = 3
-        # Each history has troubles of its own: all at once would hide each other (swarm testing: Groce and others,
-        # ISSTA 2012).
+        # Each history has troubles of its own: all at once would hide each other (swarm testing: Groce and
+        # others, ISSTA 2012).
         self.weights = {**WORK, "change_of_leader": 0.3}
         for group in TROUBLE:
             boost = self.random.choice((0, 1, 1, 4))
