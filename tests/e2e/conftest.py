@@ -15,6 +15,7 @@ from cluster import Cluster, Namespace, aloud
 from clusters import gobuild, kindcluster
 from clusters.kindcluster import KubeCluster
 from clusters.kubectl import Kubectl
+from machine import Machine
 from project.install import install, remove
 from recorder import Records, named_as_a_test_cluster
 
@@ -27,13 +28,23 @@ CONTEXT = os.environ.get("ASYNCFLOW_TEST_CONTEXT")
 def kube(request: pytest.FixtureRequest) -> Iterator[KubeCluster]:
     try:
         with aloud(request):
-            cluster = _existing(CONTEXT) if CONTEXT else kindcluster.up(NAME)
+            cluster = _existing(CONTEXT) if CONTEXT else _two_nodes()
             install(cluster)
         request.session.collect_logs = _collector(cluster)  # type: ignore[attr-defined]
         yield cluster
     finally:
         if not CONTEXT and not os.environ.get("ASYNCFLOW_KEEP_CLUSTER"):
             remove(NAME)
+
+
+def _two_nodes() -> KubeCluster:
+    """Return a cluster whose control plane's node takes pods, too, so that the other one may be lost."""
+    made = kindcluster.up(NAME, workers=1)
+    taint = "node-role.kubernetes.io/control-plane"
+    tainted = f"{{.items[?(@.spec.taints[*].key=='{taint}')].metadata.name}}"
+    for name in made.kubectl("get", "nodes", "-o", f"jsonpath={tainted}").split():
+        made.kubectl("taint", "node", name, f"{taint}-")
+    return made
 
 
 def _existing(context: str) -> KubeCluster:
@@ -52,6 +63,24 @@ def _existing(context: str) -> KubeCluster:
     ours.write_text(Kubectl(kubectl, theirs)(*view))
     ours.chmod(0o600)
     return KubeCluster(context.removeprefix("kind-"), Kubectl(kubectl, ours))
+
+
+@pytest.fixture
+def worker(kube: KubeCluster) -> Iterator[Machine]:
+    """The node beside the control plane's, for a test to do to it what it likes."""
+    if CONTEXT:
+        pytest.skip("needs a worker node of a kind cluster that is made for the run")
+    (name,) = kube.kubectl(
+        "get",
+        "nodes",
+        "-l",
+        "!node-role.kubernetes.io/control-plane",
+        "-o",
+        "jsonpath={.items[*].metadata.name}",
+    ).split()
+    made = Machine(name, kube)
+    yield made
+    made.restore()
 
 
 @pytest.fixture(scope="session")
