@@ -92,7 +92,7 @@ class Records:
         """Run a shell script where the records are, on every node; return what they say."""
         if self._machines:
             there = f"cd {self._path} 2>/dev/null || exit 0; {shell}"
-            return "\n".join(machine.run(there) for machine in self._machines)
+            return "\n".join(said for machine in self._machines if (said := machine.run(there)))
         shell = f"cd /records && {shell}"
         return self._kube.kubectl("-n", self._ns.name, "exec", READER, "--", "sh", "-c", shell)
 

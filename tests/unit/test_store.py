@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asyncflow.api import names
+from asyncflow.api.meta import format_time
 from asyncflow.kube.store import Store
 from builders import T0, job_body, pod_body, task_body
 
@@ -103,3 +105,37 @@ def test_the_order_of_arrival_does_not_matter(order: list[int]) -> None:
     task = store.tasks.get("uid-order-1")
     assert task is not None
     assert task.spec.priority == 7
+
+
+def test_what_a_full_list_did_not_show_does_not_come_to_life_by_an_older_event(store: Store) -> None:
+    """A standby's watch may be far behind: a task that was deleted since must not be started again."""
+    store.retain(tasks=(set(), 50))
+    assert not store.put_task(task_body("deleted-since", version=40))
+    assert store.tasks.get("uid-deleted-since") is None
+    assert store.put_task(task_body("new", version=51))
+
+
+def test_a_locks_last_word_does_not_displace_the_next_holder(store: Store) -> None:
+    def lease(uid: str, version: int, holder: str) -> dict[str, Any]:
+        labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.LOCK_LABEL: "true"}
+        meta = {"name": "lock", "namespace": "shop", "uid": uid, "labels": labels}
+        stamps = {"resourceVersion": str(version), "creationTimestamp": format_time(T0)}
+        return {"metadata": {**meta, **stamps}, "spec": {"holderIdentity": holder}}
+
+    store.put_lock(lease("old", 10, "uid-a/1/0/1"))
+    store.put_lock(lease("new", 20, "uid-b/1/0/1"))
+    store.put_lock(lease("old", 15, "uid-a/1/0/1"))
+    store.drop_lock("old")
+    held = store.lock(("shop", "lock"))
+    assert held is not None
+    assert (held.task_uid, held.token) == ("uid-b", 20)
+
+
+def test_a_pod_that_is_looked_for_and_not_there_is_gone(store: Store) -> None:
+    store.put_task(task_body())
+    store.put_job(job_body())
+    store.put_pod(pod_body(phase="Running"))
+    store.looked("job-order-1-1", "uid-order-1", T0, there={"pod-order-1-1"})
+    assert not store.pods_of("uid-order-1")[0].gone
+    store.looked("job-order-1-1", "uid-order-1", T0)
+    assert store.pods_of("uid-order-1")[0].gone

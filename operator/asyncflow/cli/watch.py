@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any
 
 from kubernetes import config
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asyncflow.api import names
-from asyncflow.api.asynctask import AsyncTask, Phase
+from asyncflow.api.asynctask import AsyncTask, Attempt, Phase
 from asyncflow.core.summary import Progress, errors
 
 COLOURS = {
@@ -200,6 +201,7 @@ def history_table(task: AsyncTask) -> Table:
     for heading in (
         "Attempt",
         "Job",
+        "Node",
         "Start",
         "End",
         "Outcome",
@@ -212,14 +214,28 @@ def history_table(task: AsyncTask) -> Table:
         table.add_row(
             str(attempt.number),
             attempt.job_name,
+            attempt.node_name or "",
             f"{attempt.start_time:%H:%M:%S}" if attempt.start_time else "",
             f"{attempt.end_time:%H:%M:%S}" if attempt.end_time else "",
-            attempt.outcome.value if attempt.outcome else "running",
+            _outcome(attempt),
             "" if attempt.exit_code is None else str(attempt.exit_code),
             attempt.reason,
-            attempt.proof_of_death.value if attempt.proof_of_death else "",
+            _told(attempt.proof_of_death, attempt.proof_detail),
         )
     return table
+
+
+def _outcome(attempt: Attempt) -> str:
+    """Tell how an attempt ended, and what a person decided after it."""
+    if attempt.outcome is None:
+        return "running"
+    if attempt.decision is None:
+        return attempt.outcome.value
+    return f"{attempt.outcome.value}, then {_told(attempt.decision, attempt.decision_note)}"
+
+
+def _told(what: StrEnum | None, detail: str) -> str:
+    return "" if what is None else f"{what.value}: {detail}" if detail else what.value
 
 
 def _duration(seconds: float) -> str:
