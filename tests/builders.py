@@ -179,6 +179,7 @@ def job_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status
             "uid": f"job-{name}-{attempt}",
             "resourceVersion": str(version),
             "creationTimestamp": format_time(T0),
+            "ownerReferences": [{"kind": names.TASK_KIND, "controller": True, "uid": f"uid-{name}"}],
             "labels": {
                 names.MANAGED_BY_LABEL: names.MANAGED_BY,
                 names.TASK_UID_LABEL: f"uid-{name}",

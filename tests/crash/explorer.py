@@ -190,7 +190,15 @@ class Explorer:
 
     def garbage_collector_works(self) -> Any:
         name = self.one_of(self.world.objects[JOBS])
-        return name if name and self.world.garbage_collector(name) else False
+        if not name or not self.world.garbage_collector(name):
+            return False
+        if name not in self.world.objects[JOBS]:
+            self.forget_creates(name)
+        return name
+
+    def forget_creates(self, name: str) -> None:
+        """A create that is held up arrives while its Job's name is taken, or never."""
+        self.held_up = [r for r in self.held_up if (r.method, r.name) != ("create", name)]
 
     def pod_garbage_collector_works(self) -> Any:
         name = self.one_of(self.world.objects[PODS])
@@ -304,7 +312,7 @@ class Explorer:
         if name is None:
             return False
         self.world.delete(JOBS, name)
-        self.held_up = [r for r in self.held_up if (r.method, r.name) != ("create", name)]
+        self.forget_creates(name)
         return name
 
     def user_deletes_the_pod(self) -> Any:

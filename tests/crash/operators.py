@@ -167,6 +167,7 @@ class SimulatedOperator:
         work._tasks._recorder = work._types._recorder = Recorder()
         for part in (work._tasks, work._types, work._governor, work._tasks._locks, work._tasks._starter):
             part._clock = lambda: self.world.now
+        work._tasks._began = self.world.now
 
     def step_down(self) -> list[Request]:
         """Lose the leadership; return the writes that were on their way."""

@@ -111,7 +111,7 @@ async def test_writes_tell_the_server_how_long_they_may_take(
 ) -> None:
     await client.create(JOBS, "shop", {}, dry_run=True)
     (request,) = server[0].asked
-    assert (request.query["timeout"], request.query["dryRun"]) == ("10s", "All")
+    assert (request.query["timeout"], request.query["dryRun"]) == ("5s", "All")
 
 
 async def test_no_answer_is_not_a_refusal(server: tuple[Server, TestServer], client: ApiClient) -> None:

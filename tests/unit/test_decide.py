@@ -70,8 +70,13 @@ class TestStart:
         assert decision.wake == at(5)
         later = look(written(task(), decision), 6, obstacle=obstacle)
         assert later.start is not None
-        assert status_of(later).reason == ""
-        assert not is_true(status_of(later).conditions, "Waiting")
+        assert later.status is None, "it is said until a start has succeeded"
+        told = written(task(), decision)
+        anew = Obstacle("QuotaExceeded", "exceeded quota: q, used: 7", at(15))
+        assert look(told, 7, obstacle=anew).status is None, "each new wording would be a write"
+        free = look(told, 20)
+        assert free.start is not None
+        assert not is_true(status_of(free).conditions, "Waiting")
 
     def test_what_held_up_one_job_does_not_hold_up_the_next(self) -> None:
         assert (

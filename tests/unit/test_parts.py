@@ -151,6 +151,7 @@ class TestObserved:
         [
             ({"terminated": {"exitCode": 0}}, {"waiting": {"reason": "PodInitializing"}}, False),
             ({"terminated": {"exitCode": 1}}, {"running": {}}, False),
+            ({"terminated": {"exitCode": 143}}, {"waiting": {"reason": "PodInitializing"}}, True),
             ({"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 3}}, True),
         ],
     )

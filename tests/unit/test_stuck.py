@@ -10,7 +10,7 @@ from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.actions import CloseJob, Decision, PostEvent, ReadPods, StopJob
 from asyncflow.core.decide import decide
-from asyncflow.core.observed import JobView, NodeView
+from asyncflow.core.observed import JobView, LockView, NodeView
 from asyncflow.core.snapshot import Obstacle, Snapshot
 from builders import alive, annotated, at, failed, job, kind, pod, status_of, task, written
 
@@ -113,11 +113,14 @@ class TestFenced:
 
     def test_the_out_of_service_taint_is_proof(self) -> None:
         known = {"jobs": (lost(),), "pods": (pod(lost(), dead=False, exit_code=None),)}
-        before = replace(NODE, out_of_service=True, seen=at(-1))
+        off = replace(NODE, out_of_service=True, ready=False, seen=at(30))
+        alive_yet = replace(off, ready=True)
+        decision = look(task(), 60, nodes={"node-1": alive_yet}, looked={lost().uid: at(59)}, **known)
+        assert is_true(status_of(decision).conditions, "Stuck"), "its kubelet is heard of"
+        before = replace(off, seen=at(-1))
         decision = look(task(), 60, nodes={"node-1": before}, looked={lost().uid: at(59)}, **known)
         assert is_true(status_of(decision).conditions, "Stuck"), "the taint of another day"
-        node = replace(NODE, out_of_service=True, seen=at(30))
-        decision = look(task(), 60, nodes={"node-1": node}, looked={lost().uid: at(59)}, **known)
+        decision = look(task(), 60, nodes={"node-1": off}, looked={lost().uid: at(59)}, **known)
         entry = status_of(decision).attempts[0]
         assert (entry.proof_of_death, entry.node_name) == (Proof.FENCED, "node-1")
         assert "out-of-service" in entry.proof_detail
@@ -247,3 +250,35 @@ def test_a_job_that_repeats_a_recorded_attempt_is_stopped() -> None:
     assert decision.start is None
     assert decision.live
     assert StopJob("order-1-0-1", "another-uid", "TaskEnded") in decision.actions
+
+
+def test_a_repeated_attempt_counts_as_running_while_its_pod_has_its_grace() -> None:
+    ended = failed()
+    retried = written(task(), look(task(), 11, jobs=(ended,), pods=(pod(ended),)))
+    closing = replace(job(), uid="another-uid", ending=True)
+    assert look(retried, 500, jobs=(ended, closing), pods=(pod(ended),)).start is None
+
+
+def test_a_lock_whose_last_create_may_be_under_way_is_not_given_up() -> None:
+    held = LockView("shop", "lock", "uid-lock", "7", "uid-order-1/1/0/1", at(0))
+    waits = task(lockKey="k", suspend=True)
+    known = {"lock": held, "last_create": at(590)}
+    early = look(waits, 700, **known)
+    assert early.release is None
+    assert early.wake == at(590 + 600)
+    assert look(waits, 590 + 600, **known).release is not None
+
+
+def test_the_job_of_an_ended_task_that_holds_a_lock_without_proof_stays() -> None:
+    held = LockView("shop", "lock", "uid-lock", "7", "uid-order-1/1/0/1", at(0))
+    ended = task(lockKey="k", status={"phase": "Failed"})
+    decision = look(ended, 5000, jobs=(lost(),), pods=(pod(lost(), dead=False),), lock=held)
+    assert decision.release is None
+    assert decision.actions == ()
+
+
+def test_a_run_does_not_go_back() -> None:
+    again = task(status={"phase": "Pending", "run": 2, "attempt": 1, "runTime": "2026-01-01T12:00:00Z"})
+    late = failed(2, run=1, stop_reason="TaskEnded")
+    status = status_of(look(again, 20, jobs=(late,), pods=(pod(late),)))
+    assert (status.run, status.timeouts) == (2, None)

@@ -106,7 +106,7 @@ class Snooze(ApiModel):
     )
 
 
-Verdict = Literal["Retry", "Fail", "Hold"]
+Policy = Literal["Retry", "Fail", "Hold"]
 
 
 class Retry(ApiModel):
@@ -147,7 +147,7 @@ class Retry(ApiModel):
         default=(), max_length=64, description="Exit codes after which the task fails at once."
     )
     snooze: Snooze = Field(default_factory=Snooze, description="Attempts that ask to be repeated later.")
-    on_disruption: Verdict = Field(
+    on_disruption: Policy = Field(
         default="Retry",
         description="After an attempt that a drain, a preemption or an eviction ended: Retry (uncharged, at "
         "most maxDisruptions times), Fail, or Hold for a person's decision.",
@@ -155,7 +155,7 @@ class Retry(ApiModel):
     max_disruptions: Count = Field(
         default=10, description="How many disruptions of one task are retried uncharged."
     )
-    on_unknown_outcome: Verdict = Field(
+    on_unknown_outcome: Policy = Field(
         default="Retry",
         description="After an attempt that is proven dead and whose result nobody knows: Retry (charged as a "
         "failure, or as a time-out if its lease had run out), Fail, or Hold for a person's decision.",

@@ -186,6 +186,10 @@ class Admission:
         """Note that a task has had its say."""
         return self._slots[kind].settle(uid)
 
+    def settle_everywhere(self, uid: str) -> list[str]:
+        """Note that a task is no more, whatever its type was: nobody waits for its say."""
+        return [other for slots in list(self._slots.values()) for other in slots.settle(uid)]
+
     def set_limit(self, kind: TypeKey, limit: int) -> list[str]:
         """Change how many of a type may run."""
         return self._slots[kind].set_limit(limit)
@@ -194,7 +198,7 @@ class Admission:
         """Let go of a task that is no more: whatever type and key it had."""
         woken = self.leave(uid)
         for slots in list(self._slots.values()):
-            woken += [*slots.settle(uid), *slots.leave(uid)]
+            woken += slots.leave(uid)
         for lock in [lock for lock, queue in self._keys.items() if uid in queue.live]:
             self._keys[lock].leave(uid)
             woken += self._turn(lock)

@@ -1,6 +1,6 @@
 """The rules between attempts: whether the run is over, what the next attempt waits for, and its start."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from asyncflow.api import asynctask as api
@@ -45,6 +45,16 @@ def between_attempts(
     end = total_end(seen.task, seen.kind)
     if wait is not None and not wait.reason:
         return decided(seen, status, wake=end)
+    if wait is None and seen.obstacle is not None and not seen.obstacle.job_uid:
+        wait = Wait(seen.obstacle.reason, seen.obstacle.message)  # until a start has succeeded
+    if (
+        wait is not None
+        and seen.obstacle is not None
+        and wait.reason == seen.task.status.reason == seen.obstacle.reason
+    ):
+        wait = replace(
+            wait, message=seen.task.status.message
+        )  # as it was said first: each new wording is a write
     for kind in (api.WAITING, api.DECISION_REQUIRED, api.INVALID):
         here = wait is not None and wait.condition == kind
         reason, message = (wait.reason, wait.message) if wait is not None and here else ("", "")
@@ -56,7 +66,8 @@ def between_attempts(
             "message": wait.message if wait else "",
         }
     )
-    at_a_gate = wait is not None and wait.reason in GATE_REASONS
+    hindered = seen.obstacle is not None and now >= seen.obstacle.retry_time
+    at_a_gate = wait is not None and (wait.reason in GATE_REASONS or hindered)
     if wait is not None and not at_a_gate:
         wake = min((t for t in (wait.until, end) if t is not None), default=None)
         return decided(seen, status, wake=wake)
@@ -227,7 +238,7 @@ def _at_the_gate(seen: Snapshot) -> Wait | None:
         if seen.lock_orphaned:
             return Wait(
                 LOCK_ORPHANED,
-                f"lockKey {seen.task.spec.lock_key} is held by an attempt of a task that was deleted, and "
+                f"lockKey {seen.task.spec.lock_key} is held by an attempt of a task that is over, and "
                 "nothing says that its processes are dead. When you know that they are, delete its Lease: "
                 f"kubectl delete lease -n {seen.task.metadata.namespace} {name}",
             )

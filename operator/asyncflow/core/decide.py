@@ -59,7 +59,7 @@ def _with_release(seen: Snapshot, status: AsyncTaskStatus, decision: Decision, n
         return replace(decision, release=release(lock))
     if decision.start is not None or holder is not None:
         return decision
-    due = lock.acquired + JOBS_KEPT
+    due = max(lock.acquired, seen.last_create or lock.acquired) + JOBS_KEPT
     if now >= due:
         return replace(decision, release=release(lock))
     return replace(decision, wake=min(due, decision.wake or due))

@@ -45,7 +45,7 @@ def end_run(
 def after_the_end(seen: Snapshot, now: datetime) -> Decision:
     """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
     asked = retry_now(seen.task)
-    if asked is not None:
+    if asked is not None and not unfinished(seen):
         return _answer(seen, asked, now)
     actions: list[Action] = []
     wakes: list[datetime] = []
@@ -56,6 +56,8 @@ def after_the_end(seen: Snapshot, now: datetime) -> Decision:
             if not job.stop_reason:
                 actions.append(StopJob(job.name, job.uid, outcome.STOP_TASK_ENDED))
             continue
+        if seen.lock is not None and (seen.lock.task_uid, seen.lock.attempt) == (job.task_uid, job.attempt):
+            continue  # it holds the lock until it bears witness of its end
         due = (job.finish_time or job.created) + JOBS_KEPT
         if now >= due:
             actions.append(DeleteJob(job.name, job.uid))

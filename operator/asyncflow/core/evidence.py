@@ -64,9 +64,9 @@ def lease_end(seen: Snapshot, job: JobView) -> datetime | None:
 def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: datetime) -> Evidence | None:
     """Tell whether an attempt is fenced, or its proof waived.
 
-    Fenced is: an administrator's word that names it; the out-of-service taint, seen on its node after it
-    began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out and the node
-    is there: what ran before that boot is gone, and its kubelet has killed what it may have started again.
+    Fenced is: an administrator's word that names it; the out-of-service taint on a node that is not ready,
+    seen after it began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out
+    and the node is there: what ran before is gone, and its kubelet has killed what it started again.
     """
     word = confirmed_dead(seen.task)
     if word is not None and word.uid == named_by(seen, job):
@@ -77,7 +77,7 @@ def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: dat
     where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
     node = seen.nodes.get(where)
     began = (pod.start_time if pod else None) or (entry.start_time if entry else None) or job.created
-    if node is not None and node.out_of_service and node.seen >= began:
+    if node is not None and node.out_of_service and not node.ready and node.seen >= began:
         return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")
     if (
         node is not None
@@ -89,7 +89,10 @@ def outside_evidence(seen: Snapshot, job: JobView, rules: Rules | None, now: dat
         and now >= end + NODE_SILENCE
     ):
         return Evidence(Proof.FENCED, f"node {where} has been booted anew")
-    if rules is not None and rules.replace_unsafe and not seen.task.spec.lock_key and end and now >= end:
+    about_to_start = pod is not None and pod.node_name and not (pod.start_time or pod.terminal or pod.gone)
+    if rules is None or not rules.replace_unsafe or about_to_start or seen.task.spec.lock_key:
+        return None
+    if end is not None and now >= end:
         return Evidence(
             Proof.WAIVED,
             "not proven: onNodeLost is ReplaceUnsafe and the time has passed in which a living node kills it",

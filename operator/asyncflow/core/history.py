@@ -31,7 +31,7 @@ def fold(seen: Snapshot, rules: Rules | None, now: datetime) -> Folded:
     status = seen.task.status
     for job, gone in _attempts_seen(seen):
         known = is_recorded(status, job.attempt)
-        if known and (job.closed or gone or _is_the_recorded(status, job)):
+        if known and (job.finished or gone or _is_the_recorded(status, job)):
             continue
         evidence, pod = outside_evidence(seen, job, rules, now), pod_of(seen, job.uid)
         sealed = pod.sealed if pod is not None else job.uid in seen.looked
@@ -41,7 +41,7 @@ def fold(seen: Snapshot, rules: Rules | None, now: datetime) -> Folded:
         ending = judge(
             job,
             pod,
-            gone=gone or job.deleting,
+            gone=job.cut_short if job.finished else gone,
             looked=job.uid in seen.looked,
             evidence=evidence if sealed else None,
             overdue=end is not None and now >= end,
@@ -108,7 +108,8 @@ def is_recorded(status: AsyncTaskStatus, number: int) -> bool:
 
 def _is_the_recorded(status: AsyncTaskStatus, job: JobView) -> bool:
     """Tell whether this is the Job whose end is on record, and not another of its name."""
-    return any(a.number == job.attempt and a.job_uid == job.uid for a in status.attempts)
+    entry = next((a for a in status.attempts if a.number == job.attempt), None)
+    return job.closed if entry is None else entry.job_uid == job.uid
 
 
 COUNTERS = {
@@ -146,9 +147,11 @@ def _with_ending(
     counted = COUNTERS.get(outcome)
     if outcome is Outcome.UNKNOWN and ending.reason == LEASE_EXPIRED:
         counted = "timeouts"
+    if job.run < (status.run or 1):
+        counted = None  # it is of a run that is over
     update: dict[str, object] = {
         "attempt": job.attempt,
-        "run": job.run,
+        "run": max(status.run or 1, job.run),
         "attempts": with_entry(status, entry, rules),
         "start_time": status.start_time or job.created,
         "lease": None,
@@ -188,7 +191,9 @@ def attempt_entry(seen: Snapshot, job: JobView) -> Attempt:
     recorded = next((a for a in seen.task.status.attempts if a.number == job.attempt), None)
     where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None
     node = seen.nodes.get(where) if where else None
-    boot = recorded.node_boot if recorded and recorded.node_boot else node.boot if node else None
+    boot = recorded.node_boot if recorded else None
+    if not boot and node is not None and pod is not None and pod.start_time and node.seen >= pod.start_time:
+        boot = node.boot
     return Attempt(
         node_name=where,
         node_boot=boot,

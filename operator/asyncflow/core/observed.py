@@ -31,6 +31,8 @@ class JobView:
     stage: int
     created: datetime
     deleting: bool = False
+    cut_short: bool = False
+    """Whether somebody deleted it before it had finished."""
     complete: bool = False
     failed: bool = False
     ending: bool = False
@@ -128,11 +130,14 @@ def job_view(body: dict[str, Any]) -> JobView | None:
     labels = meta.get("labels") or {}
     annotations = meta.get("annotations") or {}
     task_uid = _task_uid(labels)
-    if task_uid is None:
-        return None
+    owner: dict[str, Any] = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), {})
+    if task_uid is None or owner.get("uid") != task_uid:
+        return None  # somebody's copy of a Job of ours bears its labels, too
     status = body.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
     last = conditions.get("Complete") or conditions.get("Failed") or conditions.get("FailureTarget") or {}
+    finish_time = _time(status.get("completionTime") or last.get("lastTransitionTime"))
+    deleted = _time(meta.get("deletionTimestamp"))
     return JobView(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -151,7 +156,8 @@ def job_view(body: dict[str, Any]) -> JobView | None:
         ending="FailureTarget" in conditions or "SuccessCriteriaMet" in conditions,
         reason=last.get("reason", ""),
         message=last.get("message", ""),
-        finish_time=_time(status.get("completionTime") or last.get("lastTransitionTime")),
+        finish_time=finish_time,
+        cut_short=deleted is not None and (finish_time is None or finish_time >= deleted),
         has_pod=any(status.get(count) for count in ("active", "terminating", "succeeded", "failed"))
         or any((status.get("uncountedTerminatedPods") or {}).values()),
         succeeded=status.get("succeeded", 0),
@@ -214,7 +220,7 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         deleting="deletionTimestamp" in meta,
         disruption=disruption.get("reason", ""),
         exit_code=next((code for code in codes if code), 0 if codes else None),
-        dead=len(ended) == len(states) == _containers(body),
+        dead=len(ended) == len(states) == _containers(body) or _failed_at_init(body),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
     )
@@ -241,6 +247,16 @@ def _obstacle(status: dict[str, Any], states: list[dict[str, Any]]) -> tuple[str
         if reason and reason not in QUIET_STATES:
             return "ImagePullBackOff" if reason == "ErrImagePull" else reason, waiting.get("message", "")
     return "", ""
+
+
+def _failed_at_init(body: dict[str, Any]) -> bool:
+    """Tell whether an init container failed before any other container ran: then none is started any more."""
+    status, mains = body.get("status") or {}, (body.get("spec") or {}).get("containers") or ()
+    states = [c.get("state") or {} for c in status.get("initContainerStatuses") or ()]
+    failed = any(state.get("terminated", {}).get("exitCode") for state in states)
+    waiting = ["waiting" in (c.get("state") or {}) for c in status.get("containerStatuses") or ()]
+    idle = all(waiting) and len(waiting) == len(mains)
+    return failed and idle and not any("running" in state for state in states)
 
 
 def _containers(body: dict[str, Any]) -> int:

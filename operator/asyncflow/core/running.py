@@ -30,7 +30,8 @@ EXPLAIN_AFTER = timedelta(seconds=8)
 """How long a Job may be without a pod before its events are asked why."""
 
 LOOK_AGAIN_AFTER = timedelta(seconds=3)
-"""How often the pods of an attempt without proof of death are read."""
+LOOK_AGAIN_AT_LEAST = timedelta(seconds=60)
+"""How often the pods of an attempt without proof of death are read: at first, and after a long while."""
 
 OVERDUE_AFTER = timedelta(seconds=60)
 """How long the Job controller may be late with a Job's deadline before people hear of it."""
@@ -60,12 +61,12 @@ def stuck_without_proof(
     )
     end = lease_end(seen, job)
     wakes = [end] if end is not None and now < end else []
-    looked = seen.looked.get(job.uid)
     actions: list[Action] = []
-    if looked is None or now >= looked + LOOK_AGAIN_AFTER:
+    due = _look_again(seen, job, now)
+    if now >= due:
         actions.append(ReadPods(job.name, job.uid))
     else:
-        wakes.append(looked + LOOK_AGAIN_AFTER)
+        wakes.append(due)
     status = _under_way(seen, status, job, now, NO_PROOF, message, stuck=True)
     return decided(seen, status, actions=actions, live=True, wake=min(wakes, default=None))
 
@@ -88,7 +89,7 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
         return Decision(actions=() if job.stop_reason else (stop_it, _repeated(job)), live=True)
     if folded.evidence is not None:
         actions += _seal(seen, job, now)
-        wakes.append(now + LOOK_AGAIN_AFTER)
+        wakes.append(max(_look_again(seen, job, now), now + LOOK_AGAIN_AFTER))
     elif stop and not job.stop_reason:
         message = f"{obstacle.reason}: {obstacle.message}" if obstacle and not _accepted(pod) else ""
         actions.append(StopJob(job.name, job.uid, stop, message))
@@ -123,8 +124,16 @@ def _seal(seen: Snapshot, job: JobView, now: datetime) -> list[Action]:
     """See that nothing of an attempt that is proven dead comes back: no other pod, nor this one."""
     if not job.closed:
         return [CloseJob(job.name, job.uid, outcome.STOP_FENCED)]
+    return [ReadPods(job.name, job.uid)] if now >= _look_again(seen, job, now) else []
+
+
+def _look_again(seen: Snapshot, job: JobView, now: datetime) -> datetime:
+    """Return when the pods of an attempt are read again: the longer it has been so, the more seldom."""
     looked = seen.looked.get(job.uid)
-    return [ReadPods(job.name, job.uid)] if looked is None or now >= looked + LOOK_AGAIN_AFTER else []
+    if looked is None:
+        return now
+    age = now - (job.finish_time or job.created)
+    return looked + min(LOOK_AGAIN_AT_LEAST, max(LOOK_AGAIN_AFTER, age / 20))
 
 
 def _repeated(job: JobView) -> PostEvent:
@@ -181,7 +190,7 @@ def _next_explanation(seen: Snapshot, job: JobView) -> datetime:
 def _reason_to_be_stuck(seen: Snapshot, job: JobView, now: datetime) -> tuple[str, str, datetime | None]:
     """Tell whether an attempt should long be over: reason, sentence, and when to ask again if it is not."""
     end = lease_end(seen, job)
-    if end is not None and now >= end:
+    if end is not None and now >= end and (job.has_pod or pod_of(seen, job.uid) is not None):
         return (
             LEASE_EXPIRED,
             f"the lease of attempt {job.attempt} has run out and its node has not said that it ended; no "
@@ -222,7 +231,7 @@ def _under_way(
     rules = rules_for(seen.task, seen.kind) if seen.kind else None
     update: dict[str, object] = {
         "phase": Phase.RUNNING,
-        "run": job.run,
+        "run": max(status.run or 1, job.run),
         "attempt": job.attempt,
         "attempts": with_entry(status, attempt_entry(seen, job), rules),
         "start_time": status.start_time or job.created,

@@ -48,5 +48,7 @@ class Snapshot:
     """Nodes by name, as far as they were looked at."""
     lock: LockView | None = None
     """The lock of the task's key, whoever holds it."""
+    last_create: datetime | None = None
+    """When a create of a Job of the task was last sent, as far as is known: it may still be under way."""
     lock_orphaned: bool = False
     """Whether the lock's holder is of a task that is no more, and nothing bears witness of its end."""

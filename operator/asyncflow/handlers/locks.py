@@ -31,8 +31,8 @@ class Locks:
         self._store = store
         self._clock = clock
 
-    async def take(self, task: AsyncTask, start: StartAttempt) -> LockView:
-        """Take the lock of an attempt that is about to start, or go on with it.
+    async def take(self, task: AsyncTask, start: StartAttempt) -> tuple[LockView, bool]:
+        """Take the lock of an attempt that is about to start, or go on with it; tell whether it is new.
 
         Raises:
             TryAgain: another attempt holds it.
@@ -41,11 +41,12 @@ class Locks:
         namespace, name = task.metadata.namespace, lock_name(start.lock_key)
         holder = holder_name(task.metadata.uid, start.run, 0, start.number)
         held = self._store.lock((namespace, name))
+        new = held is None
         if held is None:
             held = await self._create(task, start.lock_key, name, holder)
         if held.holder != holder:
             raise TryAgain(f"lock {name} is held by {held.holder}")
-        return held
+        return held, new
 
     async def _create(self, task: AsyncTask, lock_key: str, name: str, holder: str) -> LockView:
         namespace = task.metadata.namespace

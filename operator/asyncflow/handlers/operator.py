@@ -46,7 +46,7 @@ class Operator:
         self.settings = settings
         self.store = Store(self._task_changed, self._type_changed, self._lock_changed)
         self.elector = Elector(
-            ApiClient(connection, server_seconds=settings.request_seconds),
+            ApiClient(connection, write_seconds=settings.request_seconds),
             namespace=settings.lease_namespace,
             name=settings.lease_name,
             identity=settings.identity or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
@@ -56,7 +56,7 @@ class Operator:
         )
         self.client = ApiClient(
             connection,
-            server_seconds=settings.request_seconds,
+            write_seconds=settings.request_seconds,
             may_write=lambda: self.elector.leading,
         )
         self._work: Work | None = None

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.core.actions import StartAttempt
+from asyncflow.core.decide import release
 from asyncflow.core.job import attempt_job
 from asyncflow.core.observed import job_view
 from asyncflow.core.rules import rules_for
@@ -46,9 +47,10 @@ class Starter:
         rules = rules_for(task, kind) if kind else None
         if rules is None:
             raise TryAgain("the type has changed since the decision")
-        token = None
+        token, lock, new = None, None, False
         if start.lock_key is not None:
-            token = (await self._locks.take(task, start)).token
+            lock, new = await self._locks.take(task, start)
+            token = lock.token
         job = attempt_job(
             task,
             rules,
@@ -61,7 +63,10 @@ class Starter:
         try:
             return await self._client.create(JOBS, task.metadata.namespace, job)
         except ApiError as error:
-            return await self._refusal(task, job["metadata"]["name"], error)
+            found = await self._refusal(task, job["metadata"]["name"], error)
+            if isinstance(found, Hindrance) and error.refused and lock is not None and new:
+                await self._locks.free(release(lock))  # it was not made, and no other create is under way
+            return found
 
     async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Hindrance:
         if error.already_exists:

@@ -79,6 +79,9 @@ class TaskReconciler:
         self._locks = Locks(client, store, clock)
         self._starter = Starter(client, store, self._locks, clock)
         self._stopper = Stopper(client, store)
+        self._began = clock()
+        self._creates: dict[str, datetime] = {}
+        """When a create was last sent, of tasks with a lockKey."""
         self._obstacles: dict[str, Obstacle] = {}
         self._refusals: dict[str, int] = {}
 
@@ -91,8 +94,10 @@ class TaskReconciler:
         """
         self._clear_obstacle(uid)
         gate = self._admission.gate(uid)
-        snapshot = self._store.snapshot(uid, self._obstacles.get(uid), gate)
+        sent = self._creates.get(uid, self._began)
+        snapshot = self._store.snapshot(uid, self._obstacles.get(uid), gate, sent)
         if snapshot is None:
+            self._wake(self._admission.settle_everywhere(uid))
             await self._locks.free_of_deleted(uid)
             self._forget(uid)
             return
@@ -104,6 +109,7 @@ class TaskReconciler:
             self._wake(self._admission.settle(task.type_key, uid))
         if decision.release is not None:
             await self._locks.free(decision.release)
+            self._enqueue(uid)  # its Job was kept as long as the lock was
         if decision.start is not None and self._admission.holds_slot(uid):
             await self._start(task, decision.start)
             return  # the Job's arrival in the store brings the task back
@@ -142,6 +148,7 @@ class TaskReconciler:
         self._alarms.set(uid, None)
         self._obstacles.pop(uid, None)
         self._refusals.pop(uid, None)
+        self._creates.pop(uid, None)
         if any(not (job.finished or self._store.gone(job.uid)) for job in self._store.jobs_of(uid)):
             return  # a process of it may still run: its slot is not free
         self._wake(self._admission.forget(uid))
@@ -150,6 +157,8 @@ class TaskReconciler:
 
     async def _start(self, task: AsyncTask, start: StartAttempt) -> None:
         uid = task.metadata.uid
+        if start.lock_key is not None:
+            self._creates[uid] = self._clock()
         made = await self._starter.start(task, start)
         if isinstance(made, Hindrance):
             self._hinder(task, made.reason, made.message)

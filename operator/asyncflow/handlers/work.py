@@ -34,6 +34,7 @@ class Work:
     def __init__(self, client: ApiClient, store: Store, *, workers: int) -> None:
         self._store = store
         self._admission = Admission()
+        self._orphaned: set[LockId] = set()
         self._failure: str | None = None
         self._recorder = EventRecorder(client, utc_now)
         self._task_queue = WorkQueue(self._reconcile_task, workers=workers)
@@ -136,8 +137,10 @@ class Work:
         """Note who holds a lock now."""
         held = self._store.lock(lock)
         self._wake(self._admission.set_leased(lock, held.task_uid if held is not None else None))
-        if held is not None and self._store.orphaned(held):
-            self._wake(self._admission.waiting_for(lock))  # for them to say so
+        orphaned = held is not None and self._store.orphaned(held)
+        if orphaned or lock in self._orphaned:
+            self._wake(self._admission.waiting_for(lock))  # for them to say so, or to say so no more
+        (self._orphaned.add if orphaned else self._orphaned.discard)(lock)
 
     async def govern(self, key: TypeKey) -> None:
         """Look after the running attempts of a type."""

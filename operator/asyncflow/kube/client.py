@@ -18,8 +18,8 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
-SERVER_SECONDS = 10.0
-"""How long the API server may work on a write: less than the client waits for its answer."""
+WRITE_SECONDS = 10.0
+"""How long a write may be under way."""
 LIST_CHUNK = 5000
 
 
@@ -104,7 +104,7 @@ class ApiClient:
 
     Args:
         connection: the way there.
-        server_seconds: how long the API server may work on a write.
+        write_seconds: how long a write may be under way, from its sending to its last effect.
         may_write: asked before each write is sent.
     """
 
@@ -112,11 +112,11 @@ class ApiClient:
         self,
         connection: Connection,
         *,
-        server_seconds: float = SERVER_SECONDS,
+        write_seconds: float = WRITE_SECONDS,
         may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         self._connection = connection
-        self._server_seconds = server_seconds
+        self._write_seconds = write_seconds
         self._may_write = may_write
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Body:
@@ -190,8 +190,12 @@ class ApiClient:
         content_type: str = JSON,
     ) -> Body:
         query = dict(params or {})
-        if method != "GET":
-            query["timeout"] = f"{self._server_seconds:g}s"
+        if method == "GET":
+            limit = self._connection.read_timeout
+        else:
+            # Half of it to get there, half of it to be worked on: after the whole no write is under way.
+            query["timeout"] = f"{self._write_seconds / 2:g}s"
+            limit = aiohttp.ClientTimeout(total=self._write_seconds / 2)
             if not self._may_write():
                 raise NotLeading(f"{method} {path} was not sent: this operator does not lead any more")
         data = None if body is None else orjson.dumps(body)
@@ -202,6 +206,7 @@ class ApiClient:
                 params=query,
                 data=data,
                 headers={"Content-Type": content_type, "Accept": JSON},
+                timeout=limit,
             ) as response:
                 content = await response.read()
                 if response.status >= 400:

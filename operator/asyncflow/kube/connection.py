@@ -46,6 +46,11 @@ class Connection:
         return str(self._settings.host).rstrip("/")
 
     @property
+    def read_timeout(self) -> aiohttp.ClientTimeout:
+        """How long a request may take that changes nothing."""
+        return aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect)
+
+    @property
     def session(self) -> aiohttp.ClientSession:
         """The open session. Needs a running event loop."""
         if self._session is None or self._session.closed:
@@ -56,7 +61,7 @@ class Connection:
         """Return another session to the same server, which the caller closes."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._tls or True),
-            timeout=aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect),
+            timeout=self.read_timeout,
             headers={"User-Agent": USER_AGENT},
             middlewares=(self._authenticate,),
         )

@@ -111,10 +111,11 @@ class Elector:
             await asyncio.sleep(min(self._renew_seconds, max(0.0, self._until - self._clock())))
             if not self.leading:
                 break
+            until = self._until
             try:
-                async with asyncio.timeout(max(0.1, self._until - self._clock())):
-                    if await self._try() is None:
-                        break
+                async with asyncio.timeout(until - self._clock()):
+                    if await self._try() is None or self._clock() >= until:
+                        break  # what was not renewed in time is lost, though it be had again
             except (ApiError, ApiUnreachable, TimeoutError) as error:
                 logger.warning("the leader's Lease %s was not renewed: %s", self._name, error or "no answer")
         self._until = float("-inf")

@@ -86,6 +86,7 @@ class WorkQueue:
                 await self._work(key)
             except NotLeading as reason:
                 logger.debug("left to the leader: %s", reason, extra={"key": key})
+                self._later(key)
             except TryAgain as reason:
                 logger.debug("again later: %s", reason, extra={"key": key})
                 self._later(key)

@@ -18,6 +18,7 @@ from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import find_condition
 from asyncflow.api.tasktype import READY, TaskType
 from asyncflow.core.admission import LockId, TypeKey
+from asyncflow.core.history import is_recorded
 from asyncflow.core.naming import lock_name
 from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_view, lock_view, pod_view
 from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
@@ -160,7 +161,11 @@ class Store:
         return None if key is None else (task.metadata.namespace, lock_name(key))
 
     def snapshot(
-        self, task_uid: str, obstacle: Obstacle | None = None, gate: Gate | None = None
+        self,
+        task_uid: str,
+        obstacle: Obstacle | None = None,
+        gate: Gate | None = None,
+        last_create: datetime | None = None,
     ) -> Snapshot | None:
         """Return all that is known of a task; None if there is no such task."""
         task = self.tasks.get(task_uid)
@@ -180,6 +185,7 @@ class Store:
             looked={uid: self._looked[uid] for uid in open_jobs if uid in self._looked},
             obstacle=obstacle,
             gate=gate,
+            last_create=last_create,
             nodes=self._nodes,
             lock=lock,
             lock_orphaned=lock is not None and self.orphaned(lock),
@@ -281,7 +287,9 @@ class Store:
         if any(lock.attempt == job.attempt for lock in self.locks_of(job.task_uid)):
             return True
         task = self.tasks.get(job.task_uid)
-        return task is not None and not task.status.phase.terminal and not _judged(task, job)
+        return (
+            task is not None and not task.status.phase.terminal and not is_recorded(task.status, job.attempt)
+        )
 
     def put_pod(self, body: Body) -> bool:
         """Keep what is known of a pod of ours. A pod that is gone is kept as it was last seen."""
@@ -387,13 +395,6 @@ def _matters(kind: TaskType) -> tuple[object, ...]:
     meta, ready = kind.metadata, find_condition(kind.status.conditions, READY)
     trial = (ready.status, ready.message, ready.observed_generation) if ready is not None else None
     return meta.generation, meta.deletion_timestamp, trial
-
-
-def _judged(task: AsyncTask, job: JobView) -> bool:
-    newest = task.status.attempt or 0
-    if job.attempt != newest:
-        return job.attempt < newest
-    return any(a.number == job.attempt and a.outcome is not None for a in task.status.attempts)
 
 
 def _point(index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]) -> None:
