@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         default=10,
         ge=1,
         le=20,
-        description="How long a write may be under way: a new leader waits so long for those of the former one.",
+        description="How long a write may be under way: a new leader waits so long for a former one's.",
     )
     lease_namespace: str = Field(
         default_factory=_own_namespace,

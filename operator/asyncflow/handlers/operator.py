@@ -45,8 +45,9 @@ class Operator:
         self.connection = connection
         self.settings = settings
         self.store = Store(self._task_changed, self._type_changed, self._lock_changed)
+        self._lease_client = ApiClient(connection, write_seconds=settings.request_seconds)
         self.elector = Elector(
-            ApiClient(connection, write_seconds=settings.request_seconds),
+            self._lease_client,
             namespace=settings.lease_namespace,
             name=settings.lease_name,
             identity=settings.identity or f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}",
@@ -135,9 +136,10 @@ class Operator:
         return self._work
 
     async def _look_after(self, work: Work) -> None:
-        """Govern the running attempts, and put right what a watch missed."""
+        """Govern running attempts, and put right what a watch missed: soon, if the API server was away."""
         clock = asyncio.get_running_loop().time
         governed = synced = clock()
+        unanswered = self._unanswered
         while True:
             due = min(governed + self.settings.stuck_seconds, synced + self.settings.resync_seconds)
             await asyncio.sleep(max(0.0, due - clock()))
@@ -145,12 +147,16 @@ class Operator:
                 governed = clock()
                 for key in work.live_types():
                     await work.govern(key)
-            if clock() >= synced + self.settings.resync_seconds:
-                synced = clock()
+            if clock() >= synced + self.settings.resync_seconds or self._unanswered > unanswered:
+                synced, unanswered = clock(), self._unanswered
                 try:
                     await self._sync()
                 except (ApiError, ApiUnreachable) as error:
                     logger.warning("resync failed and is tried again: %s", error)
+
+    @property
+    def _unanswered(self) -> int:
+        return self.client.unanswered + self._lease_client.unanswered
 
     # Reading the cluster
 

@@ -118,6 +118,8 @@ class ApiClient:
         self._connection = connection
         self._write_seconds = write_seconds
         self._may_write = may_write
+        self.unanswered = 0
+        """How many requests had no answer: then a watch may have gone deaf, too."""
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Body:
         """Read one object; of a cluster-wide kind without a namespace.
@@ -214,6 +216,7 @@ class ApiClient:
                 answer: Body = orjson.loads(content)
                 return answer
         except (aiohttp.ClientError, TimeoutError) as error:
+            self.unanswered += 1
             raise ApiUnreachable(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
 
 
