@@ -137,7 +137,7 @@ def test_a_task_made_anew_under_its_name_waits_for_the_old_process(ns: Namespace
     assert overlaps(lives) == []
 
 
-def test_the_operator_is_killed_while_a_cancelled_process_dies(
+def test_no_operator_is_there_while_a_cancelled_process_dies(
     ns: Namespace, records: Records, kube: KubeCluster
 ) -> None:
     ns.task_type(pod=records.pod(grace=4))
@@ -147,7 +147,13 @@ def test_the_operator_is_killed_while_a_cancelled_process_dies(
     ns.patch("AsyncTask", "a", {"spec": {"cancel": True}})
     stopping = "asyncflow.dev/stop-reason"
     ns.wait("Job", "a-0-1", lambda job: stopping in job["metadata"]["annotations"])
-    _kill_operator(kube)
+    operator = ["-n", "asyncflow-system", "scale", "deployment/asyncflow"]
+    kube.kubectl(*operator, "--replicas=0")
+    try:
+        _wait_silent(records, "a")
+        ns.wait("Job", "a-0-1", lambda job: "Failed" in [c["type"] for c in job["status"]["conditions"]])
+    finally:
+        kube.kubectl(*operator, "--replicas=2")
     body = ns.wait_phase("a", "Cancelled", "Failed", "Succeeded", seconds=120)
     assert body["status"]["phase"] == "Cancelled"
     assert body["status"]["attempts"][0]["proofOfDeath"] == "Node"
@@ -164,6 +170,15 @@ def _wait_alive(records: Records, task: str, seconds: float = 30) -> None:
     while not records.of(task):
         assert time.monotonic() < end, f"no process of {task} has shown itself within {seconds} s"
         time.sleep(0.2)
+
+
+def _wait_silent(records: Records, task: str, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    before = 0.0
+    while (last := records.of(task)[-1].last) != before:
+        assert time.monotonic() < end, f"the process of {task} lives on after {seconds} s"
+        before = last
+        time.sleep(1)
 
 
 def _assert_silent(records: Records, task: str) -> None:
