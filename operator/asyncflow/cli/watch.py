@@ -201,7 +201,6 @@ def history_table(task: AsyncTask) -> Table:
     for heading in (
         "Attempt",
         "Job",
-        "Node",
         "Start",
         "End",
         "Outcome",
@@ -214,7 +213,6 @@ def history_table(task: AsyncTask) -> Table:
         table.add_row(
             str(attempt.number),
             attempt.job_name,
-            attempt.node_name or "",
             f"{attempt.start_time:%H:%M:%S}" if attempt.start_time else "",
             f"{attempt.end_time:%H:%M:%S}" if attempt.end_time else "",
             _outcome(attempt),
