@@ -78,6 +78,12 @@ class TestStart:
         assert free.start is not None
         assert not is_true(status_of(free).conditions, "Waiting")
 
+    def test_a_hindrance_that_is_over_starts_nothing_that_is_suspended(self) -> None:
+        obstacle = Obstacle("QuotaExceeded", "exceeded quota: q", at(5))
+        decision = look(task(suspend=True), 6, obstacle=obstacle)
+        assert decision.start is None
+        assert status_of(decision).reason == "Suspended"
+
     def test_what_held_up_one_job_does_not_hold_up_the_next(self) -> None:
         assert (
             look(task(), 1, obstacle=Obstacle("PodNotCreated", "", at(5), "job-order-1-1")).start is not None

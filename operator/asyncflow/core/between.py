@@ -45,6 +45,7 @@ def between_attempts(
     end = total_end(seen.task, seen.kind)
     if wait is not None and not wait.reason:
         return decided(seen, status, wake=end)
+    may_start = wait is None or wait.reason in GATE_REASONS
     if wait is None and seen.obstacle is not None and not seen.obstacle.job_uid:
         wait = Wait(seen.obstacle.reason, seen.obstacle.message)  # until a start has succeeded
     if (
@@ -52,9 +53,8 @@ def between_attempts(
         and seen.obstacle is not None
         and wait.reason == seen.task.status.reason == seen.obstacle.reason
     ):
-        wait = replace(
-            wait, message=seen.task.status.message
-        )  # as it was said first: each new wording is a write
+        # as it was said first: each new wording is a write
+        wait = replace(wait, message=seen.task.status.message)
     for kind in (api.WAITING, api.DECISION_REQUIRED, api.INVALID):
         here = wait is not None and wait.condition == kind
         reason, message = (wait.reason, wait.message) if wait is not None and here else ("", "")
@@ -66,9 +66,7 @@ def between_attempts(
             "message": wait.message if wait else "",
         }
     )
-    hindered = seen.obstacle is not None and now >= seen.obstacle.retry_time
-    at_a_gate = wait is not None and (wait.reason in GATE_REASONS or hindered)
-    if wait is not None and not at_a_gate:
+    if wait is not None and not may_start:
         wake = min((t for t in (wait.until, end) if t is not None), default=None)
         return decided(seen, status, wake=wake)
     assert rules is not None, "a type without a pod template is not Ready"
