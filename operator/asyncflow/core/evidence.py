@@ -4,6 +4,7 @@ Neither an expired lease nor a Job that failed by a disruption, nor a pod or Job
 proof.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,8 +29,13 @@ class Evidence:
 
 def pod_of(seen: Snapshot, job_uid: str) -> PodView | None:
     """Return the pod of a Job: of several views the one that tells most."""
+    return telling_pod(seen.pods, job_uid)
+
+
+def telling_pod(pods: Iterable[PodView], job_uid: str) -> PodView | None:
+    """Return of these pods the one of a Job that tells most."""
     return max(
-        (pod for pod in seen.pods if pod.job_uid == job_uid),
+        (pod for pod in pods if pod.job_uid == job_uid),
         key=lambda pod: (pod.terminal, int(pod.resource_version)),
         default=None,
     )

@@ -9,6 +9,7 @@ from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import format_time
 from asyncflow.core.actions import ReleaseLock, StartAttempt
 from asyncflow.core.decide import release
+from asyncflow.core.evidence import telling_pod
 from asyncflow.core.naming import holder_name, lock_name
 from asyncflow.core.observed import LockView
 from asyncflow.core.outcome import judge
@@ -105,8 +106,7 @@ class Locks:
                 gone = self._store.gone(job.uid)
                 if job.attempt != lock.attempt or not (job.finished or gone or job.succeeded):
                     continue
-                pods = [pod for pod in self._store.pods_of(task_uid) if pod.job_uid == job.uid]
-                pod = max(pods, key=lambda p: (p.terminal, int(p.resource_version)), default=None)
+                pod = telling_pod(self._store.pods_of(task_uid), job.uid)
                 ending = judge(job, pod, gone=gone, looked=True)
                 if ending is not None and ending.proof is not None:
                     logger.info("lock %s is free: its holder's task was deleted and it is dead", lock.name)
