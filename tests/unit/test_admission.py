@@ -130,7 +130,7 @@ class AdmissionMachine(RuleBasedStateMachine):
                 assert len(passed) == 1
 
 
-AdmissionMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+AdmissionMachine.TestCase.settings = settings(stateful_step_count=40)
 TestAdmission = AdmissionMachine.TestCase
 
 
@@ -178,6 +178,17 @@ class TestKeys:
         admission.offer("next", claim_of("next"))
         assert "next" in admission.forget("gone")
         assert admission.holds_slot("next")
+
+    def test_a_token_that_comes_back_from_who_was_let_through_goes_to_the_next_of_its_key(
+        self, admission: Admission
+    ) -> None:
+        admission.set_limit(TYPES[0], 0)
+        admission.take_out(TYPES[0], 1)
+        for uid in ("b", "a"):
+            admission.offer(uid, Claim(TYPES[0], rank(0, T0, uid, uid), takes_token=True, lock=KEYS[0]))
+        assert [admission.gate(uid) for uid in ("b", "a")] == [None, Gate.BUDGET]
+        admission.leave("b")
+        assert admission.gate("a") is None
 
 
 BUDGET = RetryBudget(percent=20, minimum_per_minute=10)

@@ -80,7 +80,7 @@ class SlotsMachine(RuleBasedStateMachine):
 
 
 TestSlots = SlotsMachine.TestCase
-TestSlots.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSlots.settings = settings(stateful_step_count=40)
 
 
 def test_attempts_found_at_the_start_count_even_beyond_the_limit() -> None:

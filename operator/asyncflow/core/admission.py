@@ -106,16 +106,14 @@ class Admission:
         claim = self._claims.pop(uid, None)
         kind = claim.kind if claim else kind
         lock = claim.lock if claim else lock
-        woken: list[str] = []
-        if kind is not None:
-            woken += self._slots[kind].leave(uid)
-            for other in self._tokens[kind].leave(uid):
-                woken += self._advance(other)
         if lock is not None:
             self._keys[lock].leave(uid)
             if self._passed.get(lock) == uid:
                 del self._passed[lock]
-            woken += self._turn(lock)
+        woken = self._slots[kind].leave(uid) if kind is not None else []
+        woken += self._turn(lock) if lock is not None else []
+        for other in self._tokens[kind].leave(uid) if kind is not None else []:
+            woken += self._advance(other)
         return woken
 
     def _vacated(self, uid: str, claim: Claim) -> list[str]:
