@@ -10,6 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import requests
+import yaml
+
+from clusters.controlplane import ControlPlane
 
 ROOT = Path(__file__).parents[1]
 LEADING = {
@@ -18,8 +21,26 @@ LEADING = {
     "ASYNCFLOW_RENEW_SECONDS": "1",
     "ASYNCFLOW_REQUEST_SECONDS": "2",
     "ASYNCFLOW_STUCK_SECONDS": "2",
+    "ASYNCFLOW_SPLIT_SECONDS": "1",
+    "ASYNCFLOW_ROLL_SECONDS": "1",
 }
-"""A leadership that changes hands within seconds, and a governor that looks often."""
+"""A leadership that changes hands within seconds, and governors that look often."""
+
+
+def install(control_plane: ControlPlane) -> None:
+    """Put into a control plane what the operator needs: the CRDs, and its rights."""
+    control_plane.kubectl("apply", "-f", str(ROOT / "crds"))
+    for document in yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text()):
+        if document["kind"] != "Deployment":
+            control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
+    control_plane.kubectl("api-resources")  # kubectl remembers what there was before
+
+
+def kubeconfig_of_operator(control_plane: ControlPlane, path: Path) -> Path:
+    """Write who the operator is in a cluster: its ServiceAccount, with the rights of deploy/operator.yaml."""
+    token = control_plane.kubectl("-n", "asyncflow-system", "create", "token", "asyncflow").strip()
+    return control_plane.kubeconfig_for(path, token)
 
 
 class OperatorProcess:

@@ -28,6 +28,23 @@ class Settings(BaseSettings):
     stuck_seconds: float = Field(
         default=10, ge=1, le=600, description="How often the governor looks after running attempts."
     )
+    split_seconds: float = Field(
+        default=30, ge=0.1, le=600, description="How often it is seen whether a type needs another shard."
+    )
+    roll_seconds: float = Field(
+        default=10,
+        ge=0.1,
+        le=600,
+        description="How often a type's tasks are counted, its first shards retired, and ended tasks "
+        "removed.",
+    )
+    removals_per_second: float = Field(
+        default=50,
+        ge=0.1,
+        le=1000,
+        description="How many Jobs and tasks whose time has come are deleted in a second, at most. Less than "
+        "what ends in a second, for long, and the cluster's store grows.",
+    )
     resync_seconds: float = Field(
         default=300,
         ge=1,

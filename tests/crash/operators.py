@@ -5,7 +5,7 @@ two requests the operator may die, lose its leadership, or be held up while its 
 """
 
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import AsyncIterator, Coroutine, Generator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -64,6 +64,16 @@ class Client:
     ) -> Listing:
         return await self._send(Request("list", resource, labels=labels, fields=fields))  # type: ignore[no-any-return]
 
+    async def parts(
+        self,
+        resource: Resource,
+        _: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> AsyncIterator[Listing]:
+        yield await self._send(Request("list", resource, labels=labels, fields=fields))
+
     async def create(self, resource: Resource, _: str, body: Body, *, dry_run: bool = False) -> Body:
         name = body["metadata"]["name"]
         return await self._send(Request("create", resource, name, body, dry_run=dry_run))  # type: ignore[no-any-return]
@@ -105,7 +115,9 @@ class Alarms:
 class Recorder:
     """Events, thrown away."""
 
-    def post(self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool) -> None: ...
+    def post(
+        self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool, occasion: str = ""
+    ) -> None: ...
 
 
 SETTINGS = Settings(lease_namespace="shop", identity="model")
@@ -165,7 +177,14 @@ class SimulatedOperator:
         self.alarms, self.type_alarms = Alarms(), Alarms()
         work._tasks._alarms, work._types._alarms = self.alarms, self.type_alarms
         work._tasks._recorder = work._types._recorder = Recorder()
-        for part in (work._tasks, work._types, work._governor, work._tasks._locks, work._tasks._starter):
+        for part in (
+            work._tasks,
+            work._types,
+            work._governor,
+            work._tasks._locks,
+            work._tasks._starter,
+            work._tasks._explainer,
+        ):
             part._clock = lambda: self.world.now
         work._tasks._began = self.world.now
 
@@ -204,9 +223,14 @@ class SimulatedOperator:
         work: Any = self.work
         waiting = [("task", key) for key in work._task_queue._queue if f"task {key}" not in self.running]
         waiting += [("type", key) for key in work._type_queue._queue if f"type {key}" not in self.running]
+        if len(work._sweeper) and "sweep " not in self.running:
+            waiting.append(("sweep", ""))
         if not waiting:
             return False
         kind, key = waiting[choice % len(waiting)]
+        if kind == "sweep":
+            self._step("sweep ", work._sweeper.remove_one(), None)
+            return True
         queue = work._task_queue if kind == "task" else work._type_queue
         queue._queue.remove(key)
         queue._queued.discard(key)

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from cluster import Cluster, Namespace, aloud
 from clusters.controlplane import ControlPlane
-from operator_process import OperatorProcess
+from operator_process import OperatorProcess, install, kubeconfig_of_operator
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "integration"
@@ -20,22 +19,14 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[ControlPlane]:
     with aloud(request):
         running = ControlPlane.start(BUILD / "control-plane")
     with running:
-        running.kubectl("apply", "-f", str(ROOT / "crds"))
-        for document in yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text()):
-            if document["kind"] != "Deployment":
-                running.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
-        running.kubectl("wait", "--for=condition=Established", "crd", "--all")
-        running.kubectl("api-resources")  # kubectl remembers what there was before
+        install(running)
         yield running
 
 
 @pytest.fixture(scope="session")
 def operator_kubeconfig(control_plane: ControlPlane) -> Path:
-    """Who the operator is in a cluster: its ServiceAccount, with the rights of deploy/operator.yaml alone."""
-    token = control_plane.kubectl("-n", "asyncflow-system", "create", "token", "asyncflow").strip()
-    path = BUILD / "operator.kubeconfig"
-    control_plane.kubeconfig_for(path, token)
-    return path
+    """Who the operator is in a cluster."""
+    return kubeconfig_of_operator(control_plane, BUILD / "operator.kubeconfig")
 
 
 @pytest.fixture(scope="session")

@@ -130,7 +130,7 @@ class TestIntervention:
 
     def test_a_suspended_type_starts_nothing_and_lets_running_attempts_end(self, ns: Namespace) -> None:
         ns.task_type()
-        ns.task("running", payload={"seconds": 3})
+        ns.task("running", payload={"seconds": 8})
         ns.wait_phase("running", "Running")
         ns.patch("TaskType", "t", {"spec": {"suspend": True}})
         ns.condition("TaskType", "t", "Suspended")
@@ -143,7 +143,7 @@ class TestIntervention:
 
     def test_a_job_that_someone_deletes_is_judged_by_its_pod(self, ns: Namespace) -> None:
         ns.task_type()
-        ns.task("a", payload={"seconds": 4})
+        ns.task("a", payload={"seconds": 8})
         ns.wait_phase("a", "Running")
         ns.delete("Job", "a-0-1", propagationPolicy="Background")
         body = ns.wait_phase("a", "Succeeded", "Failed")
@@ -319,7 +319,7 @@ class TestOperatorLoss:
         self, ns: Namespace, operator: OperatorProcess, control_plane: Any
     ) -> None:
         ns.task_type()
-        ns.task("a", payload={"seconds": 3})
+        ns.task("a", payload={"seconds": 8})
         ns.wait_phase("a", "Running")
         control_plane.stop("kube-apiserver", kill=True)
         control_plane.start_component("kube-apiserver")

@@ -89,6 +89,7 @@ def _test_fails(mutant: Mutant, tree: Path) -> bool:
     began = time.monotonic()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "--tb=line", *mutant.test.split()]
+    command += ["--hypothesis-profile=find"] if mutant.level == "unit" else []
     try:
         done = subprocess.run(
             command,

@@ -7,7 +7,7 @@ import pytest
 
 from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, PostEvent, ReadPods, StopJob
+from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, FindPod, PostEvent, ReadPods, StopJob
 from asyncflow.core.decide import decide
 from asyncflow.core.snapshot import Obstacle, Snapshot
 from builders import alive, at, completed, failed, job, kind, pod, status_of, task, written
@@ -115,8 +115,8 @@ class TestRunning:
         assert again == Decision(live=True, wake=status.lease.expire_time)
 
     def test_its_pod_is_read_once_to_know_its_start(self) -> None:
-        assert look(task(), 4, jobs=(job(),)).actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
-        status = status_of(look(task(), 4, jobs=(job(),), looked={"job-order-1-1": at(4)}))
+        assert look(task(), 4, jobs=(job(),)).actions == (FindPod(),)
+        status = status_of(look(task(), 30, jobs=(job(),), looked={"job-order-1-1": at(4)}))
         assert status.lease is not None
         assert status.lease.expire_time == at(1322), "until its pod is seen, the lease is the provisional one"
 
@@ -220,6 +220,14 @@ class TestEnd:
 
     def test_a_task_that_never_ran_is_cancelled_at_once(self) -> None:
         assert status_of(look(task(cancel=True))).phase is Phase.CANCELLED
+
+    def test_a_task_ends_with_its_last_attempt_or_when_it_is_ended(self) -> None:
+        ended = failed(1, at_second=10)
+        failed_once = look(task(), 500, jobs=(ended,), pods=(pod(ended),))
+        waiting = written(task(cancel=True), failed_once)
+        assert status_of(look(waiting, 9000, jobs=(ended,))).completion_time == at(9000)
+        final = look(task(retry={"maxRetries": 0}), 500, jobs=(ended,), pods=(pod(ended),))
+        assert status_of(final).completion_time == at(10)
 
     def test_the_total_deadline_ends_a_waiting_task(self) -> None:
         own = task(deadlines={"totalSeconds": 100})

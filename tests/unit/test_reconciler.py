@@ -29,14 +29,16 @@ def admission() -> Admission:
 
 @pytest.fixture
 def store() -> Store:
-    return Store(lambda _: None, lambda _: None, lambda _: None)
+    return Store(lambda _: None, lambda *_: None, lambda _: None)
 
 
 @pytest.fixture
 async def reconciler(store: Store, admission: Admission, woken: list[str]) -> TaskReconciler:
     unused: Any = None
     alarms = Alarms(woken.append, utc_now)
-    return TaskReconciler(unused, store, admission, alarms, unused, woken.append, lambda _: None)
+    return TaskReconciler(
+        unused, store, admission, alarms, unused, unused, woken.append, lambda _: None, lambda _: None
+    )
 
 
 async def test_a_task_that_is_deleted_before_its_turn_holds_up_nobody(

@@ -24,12 +24,13 @@ class SlotsMachine(RuleBasedStateMachine):
         self.expected: set[str] = set()
         self.waiting: dict[str, Rank] = {}
         self.holding: set[str] = set()
+        self.unused: dict[str, Rank] = {}
 
     def check(self, woken: list[str]) -> None:
         expected = []
         while self.waiting and not self.expected and len(self.holding) < self.limit:
             first = min(self.waiting, key=lambda uid: self.waiting[uid])
-            del self.waiting[first]
+            self.unused[first] = self.waiting.pop(first)
             self.holding.add(first)
             expected.append(first)
         assert woken == expected
@@ -43,20 +44,28 @@ class SlotsMachine(RuleBasedStateMachine):
             self.waiting[uid] = place
         self.check(self.slots.offer(uid, place))
 
-    @rule(uid=UIDS)
-    def start(self, uid: str) -> None:
+    @rule(uid=UIDS, made=st.booleans())
+    def start(self, uid: str, made: bool) -> None:
         if uid in self.slots.granted:
+            self.slots.begin(uid)
+            del self.unused[uid]
+        if self.slots.holds(uid) and made:
             self.slots.occupy(uid)
 
     @rule(uid=UIDS)
     def leave(self, uid: str) -> None:
         self.waiting.pop(uid, None)
+        self.unused.pop(uid, None)
         self.holding.discard(uid)
         self.check(self.slots.leave(uid))
 
     @rule(limit=st.integers(1, 6))
     def change_limit(self, limit: int) -> None:
         self.limit = limit
+        for uid in sorted(self.unused, key=self.unused.__getitem__, reverse=True):
+            if len(self.holding) > limit:
+                self.waiting[uid] = self.unused.pop(uid)
+                self.holding.discard(uid)
         self.check(self.slots.set_limit(limit))
 
     @rule(uids=st.sets(UIDS, max_size=3))
@@ -74,8 +83,10 @@ class SlotsMachine(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        assert self.slots.live | self.slots.granted == self.holding
-        assert not self.slots.live & self.slots.granted
+        held = {*self.slots.granted, *self.slots.starting}
+        assert self.slots.live | held == self.holding
+        assert self.slots.granted == self.unused
+        assert len(self.holding) == self.slots.taken
         assert self.slots.waiting == len(self.waiting)
 
 

@@ -19,7 +19,7 @@ def changed() -> list[str]:
 
 @pytest.fixture
 def store(changed: list[str]) -> Store:
-    return Store(changed.append, lambda key: changed.append("/".join(key)), lambda _: None)
+    return Store(changed.append, lambda key, _: changed.append("/".join(key)), lambda _: None)
 
 
 def test_an_older_version_does_not_replace_a_newer_one(store: Store, changed: list[str]) -> None:
@@ -98,7 +98,7 @@ def test_the_time_of_a_look_is_known_for_a_recorded_attempt_without_a_job(store:
 
 @given(st.permutations(range(1, 8)))
 def test_the_order_of_arrival_does_not_matter(order: list[int]) -> None:
-    store = Store(lambda _: None, lambda _: None, lambda _: None)
+    store = Store(lambda _: None, lambda *_: None, lambda _: None)
     for version in order:
         body: dict[str, Any] = task_body(version=version, priority=version)
         store.put_task(body)

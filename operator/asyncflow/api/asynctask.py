@@ -219,7 +219,7 @@ class AsyncTaskStatus(StatusModel):
     retry_now: str | None = Field(
         default=None, description="The last asyncflow.dev/retry-now that was answered.", max_length=256
     )
-    shard: int | None = Field(default=None, description="The shard of its type that it belongs to." + LATER)
+    shard: int | None = Field(default=None, description="The shard of its type that it belongs to.")
     lease: TaskLease | None = Field(default=None, description="The lease of the attempt that runs.")
     attempts: tuple[Attempt, ...] = Field(
         default=(),

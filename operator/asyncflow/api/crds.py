@@ -40,12 +40,19 @@ TASK_COLUMNS = [
 ]
 TYPE_COLUMNS = [
     _column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
-    _column("Reason", ".status.conditions[?(@.type=='Ready')].reason"),
+    _column("Suspended", ".status.conditions[?(@.type=='Suspended')].status"),
     _column(
         "Concurrent", ".spec.maxConcurrent", "integer", description="How many attempts run at once, at most"
     ),
-    _column("Attempt-Seconds", ".spec.deadlines.attemptSeconds", "integer"),
-    _column("Suspended", ".spec.suspend", "boolean"),
+    _column("Pending", ".status.counts.pending", "integer"),
+    _column("Running", ".status.counts.running", "integer"),
+    _column("Succeeded", ".status.counts.succeeded", "integer"),
+    _column("Failed", ".status.counts.failed", "integer"),
+    _column("Waiting", ".status.waiting", "integer", 1, "How many tasks wait for nothing but a slot"),
+    _column("Begin", ".status.shards.begin", "integer", 1, "The first shard with tasks that have not ended"),
+    _column("End", ".status.shards.end", "integer", 1, "The shard that takes new tasks"),
+    _column("Attempt-Seconds", ".spec.deadlines.attemptSeconds", "integer", 1),
+    _column("Reason", ".status.conditions[?(@.type=='Ready')].reason", "string", 1),
     _column("Message", ".status.conditions[?(@.type=='Ready')].message", "string", 1),
     _column("Age", ".metadata.creationTimestamp", "date"),
 ]

@@ -13,6 +13,7 @@ MAX_SECONDS = 30 * DAY
 
 Seconds = Annotated[int, Field(ge=1, le=MAX_SECONDS)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
+Limit = Annotated[int, Field(ge=1, le=1_000_000)]
 ExitCode = Annotated[int, Field(ge=1, le=255)]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 

@@ -25,6 +25,19 @@ class StatusModel(ApiModel):
         return self.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, mode="json")
 
 
+def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON merge patch (RFC 7396) that makes one object of another."""
+    patch: dict[str, Any] = {name: None for name in old if name not in new}
+    for name, value in new.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            if deeper := merge_patch(before, value):
+                patch[name] = deeper
+        elif before != value:
+            patch[name] = value
+    return patch
+
+
 def parse_time(value: str) -> datetime:
     """Read an RFC 3339 time as Kubernetes writes it.
 

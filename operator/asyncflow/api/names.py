@@ -43,6 +43,9 @@ DECISION_ANNOTATION: Final = f"{GROUP}/decision"
 RETRY_NOW_ANNOTATION: Final = f"{GROUP}/retry-now"
 """On a task: any text that was not there before asks for the next attempt, or the next run, at once."""
 
+RESUME_ANNOTATION: Final = f"{GROUP}/resume"
+"""On a type that has suspended itself: any text that was not there before resumes it."""
+
 LOCK_KEY_ANNOTATION: Final = f"{GROUP}/lock-key"
 LOCK_LABEL: Final = f"{GROUP}/lock"
 """On a Lease: it is the lock of a lockKey."""

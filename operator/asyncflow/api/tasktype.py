@@ -4,13 +4,18 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from asyncflow.api.limits import LATER, MAX_SECONDS, Count, Deadlines, Priority, Retry, Seconds
+from asyncflow.api.limits import DAY, LATER, Deadlines, Limit, Priority, Retry, Seconds
 from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
 from asyncflow.api.template import PodTemplate, rule, rules
 
 READY = "Ready"
 SUSPENDED = "Suspended"
+THROTTLED = "Throttled"
 RETRY_BUDGET_EXHAUSTED = "RetryBudgetExhausted"
+
+MAX_RETENTION = 10 * 365 * DAY
+REMOVED_AT_ONCE = 1000
+"""How many tasks may be on their way out at the same time."""
 
 
 class Stage(ApiModel):
@@ -40,28 +45,33 @@ class Lease(ApiModel):
 class ErrorPolicy(ApiModel):
     """When the type suspends itself."""
 
-    max_consecutive: Count | None = Field(
-        default=None, description="Suspend after so many failed tasks in a row." + LATER
+    max_consecutive: Limit | None = Field(
+        default=None,
+        description="Suspend the type once so many tasks have failed in a row, in the order in which they "
+        "ended; a task that succeeds sets the count back. A person resumes it: see the condition Suspended.",
     )
-    max_total: Count | None = Field(
-        default=None, description="Suspend after so many failed tasks in all." + LATER
+    max_total: Limit | None = Field(
+        default=None,
+        description="Suspend the type once so many tasks have failed since it was made or last resumed.",
     )
 
 
 class Retention(ApiModel):
     """How long ended tasks stay."""
 
-    succeeded_seconds: int | None = Field(
-        default=None,
+    succeeded_seconds: int = Field(
+        default=7 * DAY,
         ge=0,
-        le=MAX_SECONDS,
-        description="Delete succeeded tasks after so many seconds." + LATER,
+        le=MAX_RETENTION,
+        description="Delete succeeded tasks so many seconds after their end (7 days), but not before their "
+        "Jobs are gone: those stay for ten minutes.",
     )
-    failed_seconds: int | None = Field(
-        default=None,
+    failed_seconds: int = Field(
+        default=30 * DAY,
         ge=0,
-        le=MAX_SECONDS,
-        description="Delete failed and cancelled tasks after so many seconds." + LATER,
+        le=MAX_RETENTION,
+        description="Delete failed and cancelled tasks so many seconds after their end (30 days), but not "
+        "before their Jobs are gone.",
     )
     history_limit: int = Field(
         default=10,
@@ -110,7 +120,7 @@ class TaskTypeSpec(ApiModel):
         description="How many attempts of this type run at the same time, at most.",
     )
     error_policy: ErrorPolicy = Field(
-        default_factory=ErrorPolicy, description="When the type suspends itself." + LATER
+        default_factory=ErrorPolicy, description="When the type suspends itself."
     )
     priority: Priority = Field(
         default=0, description="Priority of tasks that set none; the higher goes first."
@@ -119,7 +129,11 @@ class TaskTypeSpec(ApiModel):
         default=False, description="Start no more attempts of this type; running ones go on to their end."
     )
     max_tasks_per_shard: int = Field(
-        default=5000, ge=1, le=100_000, description="When the next shard is opened." + LATER
+        default=5000,
+        ge=1,
+        le=100_000,
+        description="How many tasks a shard takes before the next one is opened, about: it is looked at from "
+        "time to time.",
     )
     retention: Retention = Field(default_factory=Retention, description="How long ended tasks stay.")
     capture_result: bool = Field(
@@ -139,8 +153,56 @@ class TaskTypeSpec(ApiModel):
 class Shards(ApiModel):
     """The range of shards that are open."""
 
-    begin: int = Field(default=1, ge=1, description="The first shard that still has tasks to end.")
-    end: int = Field(default=1, ge=1, description="The shard that takes new tasks.")
+    begin: int = Field(ge=1, description="The first shard that still has tasks to end.")
+    end: int = Field(ge=1, description="The shard that takes new tasks.")
+
+
+class Counts(ApiModel):
+    """Tasks by phase."""
+
+    pending: int = Field(description="Tasks that wait: for a slot, or for what their own line says.")
+    running: int = Field(description="Tasks whose attempt is known to run.")
+    succeeded: int = Field(description="Tasks that succeeded.")
+    failed: int = Field(description="Tasks that failed.")
+    cancelled: int = Field(description="Tasks that were cancelled.")
+
+
+class Removed(ApiModel):
+    """Ended tasks that retention has removed; they are in the counts all the same."""
+
+    succeeded: int = Field(default=0, description="Succeeded tasks that were removed.")
+    failed: int = Field(default=0, description="Failed tasks that were removed.")
+    cancelled: int = Field(default=0, description="Cancelled tasks that were removed.")
+    removing: tuple[str, ...] = Field(
+        default=(),
+        max_length=REMOVED_AT_ONCE,
+        description="The uids of those among them that are on their way out: they may still be there.",
+    )
+
+
+class Errors(ApiModel):
+    """What the error policy goes by."""
+
+    consecutive: int = Field(
+        default=0, description="Tasks that have failed in a row, in the order in which they ended."
+    )
+    total: int = Field(
+        default=0, description="Tasks that have failed since the type was made or last resumed."
+    )
+    removed_consecutive: int = Field(
+        default=0, description="How many of those that failed in a row retention has removed."
+    )
+    removed_total: int = Field(default=0, description="How many of all that failed retention has removed.")
+    suspended: str = Field(
+        default="", max_length=1024, description="Why the type has suspended itself, until it is resumed."
+    )
+    last_success_time: Time | None = Field(
+        default=None, description="When the last task that succeeded ended, in whole seconds."
+    )
+    resumed: str | None = Field(
+        default=None, max_length=256, description="The last asyncflow.dev/resume that was answered."
+    )
+    resume_time: Time | None = Field(default=None, description="When the type was last resumed.")
 
 
 class RetryBudgetStatus(ApiModel):
@@ -156,12 +218,22 @@ class TaskTypeStatus(StatusModel):
     """What the operator has seen of the type."""
 
     observed_generation: int | None = Field(default=None, description="The generation last looked at.")
-    shards: Shards | None = Field(default=None, description="The range of shards that are open." + LATER)
-    counts: dict[str, int] = Field(default_factory=dict, description="Tasks by phase." + LATER)
+    shards: Shards | None = Field(default=None, description="The range of shards that are open.")
+    counts: Counts | None = Field(
+        default=None,
+        description="Tasks by phase, some seconds old while there is work; exact once it is done.",
+    )
+    waiting: int = Field(default=0, description="How many tasks wait for nothing but a slot.")
+    waiting_since: Time | None = Field(
+        default=None, description="Since when the first of them is due: its creation, or its notBefore."
+    )
+    removed: Removed = Field(default_factory=Removed, description="Ended tasks that retention has removed.")
+    errors: Errors = Field(default_factory=Errors, description="What the error policy goes by.")
     retry_budget: RetryBudgetStatus | None = Field(default=None, description="The retry budget's state.")
     conditions: Conditions = Field(
         default=(),
-        description="Ready (the API server takes its Job), Suspended, Throttled, RetryBudgetExhausted.",
+        description="Ready (the API server takes its Job), Suspended (by spec.suspend, or by itself: "
+        "errorPolicy), Throttled (tasks wait for a slot), RetryBudgetExhausted.",
     )
 
 

@@ -61,6 +61,11 @@ class ReadPods:
 
 
 @dataclass(frozen=True, slots=True)
+class FindPod:
+    """See where an attempt runs: not at once, but together with the others of its type."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainJob:
     """Find out from its events why a Job has no pod."""
 
@@ -87,7 +92,7 @@ class ReleaseLock:
     resource_version: str
 
 
-Action = StopJob | CloseJob | DeleteJob | ReadPods | ExplainJob | PostEvent
+Action = StopJob | CloseJob | DeleteJob | ReadPods | FindPod | ExplainJob | PostEvent
 
 
 @dataclass(frozen=True, slots=True)

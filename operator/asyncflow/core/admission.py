@@ -56,7 +56,7 @@ class Admission:
     def holds_slot(self, uid: str) -> bool:
         """Tell whether the task may start now."""
         claim = self._claims.get(uid)
-        return claim is not None and uid in self._slots[claim.kind].granted
+        return claim is not None and self._slots[claim.kind].holds(uid)
 
     def gate(self, uid: str) -> Gate | None:
         """Return what the task waits for before it may wait for a slot."""
@@ -82,6 +82,12 @@ class Admission:
             woken = self._vacated(uid, claim)
         self._claims[uid] = claim
         return [*woken, *self._advance(uid)]
+
+    def begin(self, uid: str) -> None:
+        """Use the slot that a task holds: its Job is about to be made."""
+        claim = self._claims.get(uid)
+        if claim is not None:
+            self._slots[claim.kind].begin(uid)
 
     def occupy(self, uid: str, kind: TypeKey, lock: LockId | None = None) -> list[str]:
         """Count a live attempt that is there: it has its slot and its key, and has used its token."""

@@ -204,8 +204,13 @@ def _reason_to_wait(
         return Wait("Suspended", "spec.suspend is set on this task")
     if kind.spec.suspend:
         return Wait("TaskTypeSuspended", f"spec.suspend is set on TaskType {kind.metadata.name}")
+    if seen.suspended_itself:
+        return Wait(
+            "TaskTypeSuspended",
+            f"TaskType {kind.metadata.name} has suspended itself: its condition Suspended says why",
+        )
     ready = find_condition(kind.status.conditions, READY)
-    if ready is None or ready.observed_generation != kind.metadata.generation:
+    if ready is None or (ready.observed_generation or 0) < (seen.tried_from or kind.metadata.generation):
         return Wait()  # its dry run is on its way, and its end is an event
     if ready.status == "False":
         return Wait("TaskTypeNotReady", f"TaskType {kind.metadata.name}: {ready.message}")

@@ -103,7 +103,8 @@ class RetryTokens:
 
     def _grant(self) -> list[str]:
         granted = []
-        while self.reserve and (uid := self._line.pop()) is not None:
+        while self.reserve and (place := self._line.pop()) is not None:
+            uid = place[-1]
             self.reserve -= 1
             self._told.discard(uid)
             self.granted.add(uid)

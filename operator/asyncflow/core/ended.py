@@ -30,22 +30,28 @@ def end_run(
     for kind in (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID):
         status = with_reason(status, now, kind, False)
     status = with_reason(status, now, CONDITION_OF[phase], True, reason or "Completed", message)
-    last = status.attempts[-1] if status.attempts else None
     update = {
         "phase": phase,
         "reason": reason,
         "message": message,
         "retry_time": None,
         "lease": None,
-        "completion_time": (last.end_time if last else None) or now,
+        "completion_time": _end_of_an_attempt(seen, status) or now,
     }
     return decided(seen, status.model_copy(update=update))
+
+
+def _end_of_an_attempt(seen: Snapshot, status: AsyncTaskStatus) -> datetime | None:
+    """Return when the attempt ended whose end has only now become known, if it is that what ends the run."""
+    known = {attempt.number for attempt in seen.task.status.attempts if attempt.outcome is not None}
+    last = status.attempts[-1] if status.attempts else None
+    return last.end_time if last is not None and last.number not in known else None
 
 
 def after_the_end(seen: Snapshot, now: datetime) -> Decision:
     """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
     asked = retry_now(seen.task)
-    if asked is not None and not unfinished(seen):
+    if asked is not None and not unfinished(seen) and not seen.leaving:
         return _answer(seen, asked, now)
     actions: list[Action] = []
     wakes: list[datetime] = []
@@ -91,6 +97,7 @@ def _answer(seen: Snapshot, asked: str, now: datetime) -> Decision:
         "message": "",
         "run": (status.run or 1) + 1,
         "run_time": now,
+        "shard": None,
         "failures": None,
         "timeouts": None,
         "disruptions": None,

@@ -53,10 +53,14 @@ class Line:
             heapq.heappop(self._heap)
         return None
 
-    def pop(self) -> str | None:
-        """Take out who is next, if anyone waits."""
+    def oldest(self) -> datetime | None:
+        """Return since when the one is due that is due longest, whatever its place."""
+        return min((since for _, since, _, _ in self._ranks.values()), default=None)
+
+    def pop(self) -> Rank | None:
+        """Take out who is next, if anyone waits; return the place, which names the task."""
         uid = self.first()
-        if uid is not None:
-            del self._ranks[uid]
-            heapq.heappop(self._heap)
-        return uid
+        if uid is None:
+            return None
+        del self._ranks[uid]
+        return heapq.heappop(self._heap)

@@ -5,7 +5,16 @@ from datetime import datetime, timedelta
 from asyncflow.api import asynctask as api
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase, TaskLease
 from asyncflow.core import outcome
-from asyncflow.core.actions import Action, CloseJob, Decision, ExplainJob, PostEvent, ReadPods, StopJob
+from asyncflow.core.actions import (
+    Action,
+    CloseJob,
+    Decision,
+    ExplainJob,
+    FindPod,
+    PostEvent,
+    ReadPods,
+    StopJob,
+)
 from asyncflow.core.evidence import lease_end, named_by, pod_of
 from asyncflow.core.history import Folded, attempt_entry, with_entry
 from asyncflow.core.observed import JobView, PodView
@@ -20,8 +29,12 @@ RECORD_AFTER = timedelta(seconds=4)
 """A running attempt goes into the status once it has lasted so long: a short one costs no write of its own.
 
 A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt
-whose process ends at once takes two to three.
+whose process ends at once takes two to three. Then its pod is looked for, and all that is known of it is
+written at once; as long as no node has accepted it and nothing speaks against that, nothing is written.
 """
+
+RECORD_ANYWAY = timedelta(seconds=30)
+"""After so long an attempt is written down as it is, with what is known of it."""
 
 EVIDENCE_AFTER = timedelta(seconds=2)
 """How long a failed Job's pod may be late on its own watch before it is read."""
@@ -113,8 +126,12 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
 
     if now < record_at and not stop:
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
-    if job.has_pod and pod is None and job.uid not in seen.looked and not stop:
-        return Decision(actions=(*actions, ReadPods(job.name, job.uid)), live=True)
+    at_the_latest = job.created + RECORD_ANYWAY
+    unseen = pod is None and job.uid not in seen.looked
+    if not reason and not _accepted(pod) and (now < at_the_latest or unseen):
+        actions += [FindPod()] if job.has_pod else []
+        wakes += [at_the_latest] if now < at_the_latest else []
+        return Decision(actions=tuple(actions), live=True, wake=min(wakes, default=None))
     waiting = bool(reason) and not stop and not stuck
     status = _under_way(seen, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
     return decided(seen, status, actions=actions, live=True, wake=min(wakes, default=None))

@@ -36,6 +36,12 @@ class Snapshot:
     task: AsyncTask
     kind: TaskType | None
     """Its type, if there is one of that name."""
+    tried_from: int | None = None
+    """The first generation of the type whose Job is as it is now: its trial holds for those after it."""
+    suspended_itself: str = ""
+    """Why the type has suspended itself, if it has: errorPolicy."""
+    leaving: bool = False
+    """Whether retention is about to remove the task."""
     jobs: tuple[JobView, ...] = ()
     pods: tuple[PodView, ...] = ()
     gone: frozenset[str] = frozenset()

@@ -7,6 +7,7 @@ from asyncflow.api import asynctask as api
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase
 from asyncflow.api.meta import Condition, find_condition, with_condition
 from asyncflow.core.actions import Action, Decision, PostEvent, StartAttempt
+from asyncflow.core.shards import FIRST
 from asyncflow.core.snapshot import Snapshot
 
 
@@ -39,7 +40,10 @@ def decided(
     old = seen.task.status
     if status == old:
         return Decision(start=start, actions=tuple(actions), wake=wake, live=live)
-    new = status.model_copy(update={"observed_generation": seen.task.metadata.generation})
+    update: dict[str, object] = {"observed_generation": seen.task.metadata.generation}
+    if status.shard is None and seen.kind is not None:
+        update["shard"] = (seen.kind.status.shards or FIRST).end
+    new = status.model_copy(update=update)
     return Decision(status=new, start=start, actions=(*actions, *_events(old, new)), wake=wake, live=live)
 
 

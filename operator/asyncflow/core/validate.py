@@ -1,9 +1,9 @@
-"""Whether a TaskType can work at all, beyond what its schema says."""
+"""Whether a TaskType can work at all, beyond what its schema says; and what of its changes concerns whom."""
 
 from datetime import datetime
 
-from asyncflow.api.meta import Condition, find_condition, with_condition
-from asyncflow.api.tasktype import READY, SUSPENDED, TaskType, TaskTypeStatus
+from asyncflow.api.meta import Condition, find_condition, is_true, with_condition
+from asyncflow.api.tasktype import READY, SUSPENDED, ErrorPolicy, Retention, TaskType, TaskTypeStatus
 
 
 def needs_trial(kind: TaskType) -> bool:
@@ -32,14 +32,33 @@ def judged(kind: TaskType, rejection: tuple[str, str] | None, now: datetime) -> 
         message=message[:1024],
         observed_generation=generation,
     )
-    suspended = Condition(
-        type=SUSPENDED,
-        status="True" if kind.spec.suspend else "False",
-        reason="SuspendedByUser" if kind.spec.suspend else "Active",
-        message="no more attempts are started" if kind.spec.suspend else "",
-        observed_generation=generation,
-    )
-    conditions = kind.status.conditions
-    for condition in (ready, suspended):
-        conditions = with_condition(conditions, condition, now)
+    conditions = with_condition(kind.status.conditions, ready, now)
     return kind.status.model_copy(update={"conditions": conditions, "observed_generation": generation})
+
+
+def judged_by(kind: TaskType) -> tuple[object, ...]:
+    """Return what the trial of a type is about: as long as it stays the same, so does the verdict."""
+    spec = kind.spec
+    return spec.template, spec.stages, spec.deadlines, spec.lease
+
+
+def matters_to_tasks(kind: TaskType, tried_from: int) -> tuple[object, ...]:
+    """Return what of a type its waiting tasks go by; the rest changes without concern to them.
+
+    Args:
+        kind: the type.
+        tried_from: the first generation whose trial holds for this one.
+    """
+    spec = kind.spec.model_copy(
+        update={
+            "max_concurrent": 1,
+            "max_tasks_per_shard": 1,
+            "error_policy": ErrorPolicy(),
+            "retention": Retention(history_limit=kind.spec.retention.history_limit),
+        }
+    )
+    ready = find_condition(kind.status.conditions, READY)
+    tried = ready is not None and (ready.observed_generation or 0) >= tried_from
+    verdict = (ready.status, "" if ready.status == "True" else ready.message) if ready is not None else None
+    suspended = is_true(kind.status.conditions, SUSPENDED)
+    return spec, kind.metadata.deletion_timestamp, tried, verdict, suspended

@@ -14,7 +14,7 @@ from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
 from asyncflow.core.admission import Admission, TypeKey
 from asyncflow.core.observed import JobView, node_view
-from asyncflow.core.running import RECORD_AFTER
+from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
 from asyncflow.kube.store import Store
 
@@ -54,18 +54,36 @@ class Governor:
         if not tasks:
             return
         labels = f"{names.OURS},{names.TYPE_LABEL}={key[1]}"
-        for body in (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items:
-            self._store.put_pod(body)
+        pods = (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items
+        stuck = [task for task in tasks if is_true(task.status.conditions, STUCK)]
+        for name in sorted({body["spec"].get("nodeName", "") for body in pods} - {""}):
+            await self._look_at_node(name, now, NODE_KNOWN_FOR)
+        for name in sorted({name for task in stuck for name in self._nodes_of(task)}):
+            await self._look_at_node(name, now, timedelta(0))
+        for body in pods:
+            self._store.put_pod(body)  # after its node, so that both go into one record
+        for task in stuck:
+            for job in self._store.jobs_of(task.metadata.uid):
+                await self._look_at_job(job)
         for task in tasks:
-            uid, stuck = task.metadata.uid, is_true(task.status.conditions, STUCK)
-            nodes = {pod.node_name for pod in self._store.pods_of(uid)}
-            nodes |= {a.node_name for a in task.status.attempts if a.outcome is None and a.node_name}
-            for name in sorted(nodes - {""}):
-                await self._look_at_node(name, now, timedelta(0) if stuck else NODE_KNOWN_FOR)
-            if stuck:
-                for job in self._store.jobs_of(uid):
-                    await self._look_at_job(job)
-            self._enqueue(uid)
+            self._note_without_pod(task, now)
+            self._enqueue(task.metadata.uid)
+
+    def _nodes_of(self, task: AsyncTask) -> set[str]:
+        """Return where attempts of a task are known to run."""
+        nodes = {pod.node_name for pod in self._store.pods_of(task.metadata.uid)}
+        nodes |= {a.node_name for a in task.status.attempts if a.outcome is None and a.node_name}
+        return nodes - {""}
+
+    def _note_without_pod(self, task: AsyncTask, now: datetime) -> None:
+        """Note which attempts have no pod for long: the Job controller is late, or somebody deleted it."""
+        uid = task.metadata.uid
+        found = {pod.job_uid for pod in self._store.pods_of(uid)}
+        for job in self._store.jobs_of(uid):
+            if not job.has_pod or job.finished or job.closed or now < job.created + RECORD_ANYWAY:
+                continue
+            if job.uid not in found:
+                self._store.looked(job.uid, uid, now)
 
     def _live_tasks(self, key: TypeKey) -> list[AsyncTask]:
         live = sorted(self._admission.slots(key).live)
@@ -80,16 +98,20 @@ class Governor:
         seen = self._nodes_seen.get(name)
         if seen is not None and now - seen <= known_for:
             return
-        self._nodes_seen[name] = now
         try:
             node = node_view(await self._client.get(NODES, None, name), now)
-            self._store.put_node(node)
-            if node.out_of_service:
-                del self._nodes_seen[name]  # looked at again each time, lest the taint outlive its day here
         except ApiError as error:
-            if not error.not_found:
-                raise
-            self._store.drop_node(name)
+            if error.not_found:
+                self._nodes_seen[name] = now
+                self._store.drop_node(name)
+            else:
+                logger.warning("node %s can't be looked at: %s", name, error)
+            return
+        self._store.put_node(node)
+        if node.out_of_service:
+            self._nodes_seen.pop(name, None)  # looked at each time, lest the taint outlive its day here
+        else:
+            self._nodes_seen[name] = now
 
     async def _look_at_job(self, job: JobView) -> None:
         try:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from asyncflow.kube.client import (
     ApiClient,
     ApiError,
     ApiUnreachable,
-    Listing,
+    Body,
     Resource,
 )
 from asyncflow.kube.connection import Connection
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 FAILED_PODS = "status.phase=Failed"
 UNSUCCESSFUL_PODS = "status.phase!=Succeeded"
 """A pod without Job or record is an attempt all the same."""
+
+RESYNC_CHECK = 5.0
+"""Seconds between looks whether requests were left unanswered."""
 
 START_PAUSE = 2.0
 """Seconds between tries to read the cluster when the work begins."""
@@ -120,7 +123,7 @@ class Operator:
         try:
             async with work.running() as tasks:
                 try:
-                    await self._look_after(work)
+                    await self._resync()
                 finally:
                     if self._stopping:
                         logger.info("stopping: no more work is taken up")
@@ -131,22 +134,16 @@ class Operator:
     async def take_over(self) -> Work:
         """Read the cluster, whatever the store knew before, and take up the work on what is there."""
         await self._sync_until_done()
-        self._work = Work(self.client, self.store, workers=self.settings.workers)
+        self._work = Work(self.client, self.store, self.settings)
         self._work.begin()
         return self._work
 
-    async def _look_after(self, work: Work) -> None:
-        """Govern running attempts, and put right what a watch missed: soon, if the API server was away."""
+    async def _resync(self) -> None:
+        """Put right what a watch missed, from time to time: soon, if the API server was away."""
         clock = asyncio.get_running_loop().time
-        governed = synced = clock()
-        unanswered = self._unanswered
+        synced, unanswered = clock(), self._unanswered
         while True:
-            due = min(governed + self.settings.stuck_seconds, synced + self.settings.resync_seconds)
-            await asyncio.sleep(max(0.0, due - clock()))
-            if clock() >= governed + self.settings.stuck_seconds:
-                governed = clock()
-                for key in work.live_types():
-                    await work.govern(key)
+            await asyncio.sleep(min(self.settings.resync_seconds, RESYNC_CHECK))
             if clock() >= synced + self.settings.resync_seconds or self._unanswered > unanswered:
                 synced, unanswered = clock(), self._unanswered
                 try:
@@ -170,32 +167,34 @@ class Operator:
 
     async def _sync(self) -> None:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
-        types = await self._list(TYPES)
-        tasks = await self._list(TASKS)
-        jobs = await self._list(JOBS, labels=names.OURS)
-        locks = await self._list(LEASES, labels=names.LOCKS)
-        pods = await self._list(PODS, labels=names.OURS, fields=UNSUCCESSFUL_PODS)
-        for put, listings in (
-            (self.store.put_type, types),
-            (self.store.put_task, tasks),
-            (self.store.put_job, jobs),
-            (self.store.put_lock, locks),
-            (self.store.put_pod, pods),
-        ):
-            for listing in listings:
-                for body in listing.items:
-                    put(body)
-        dropped = self.store.retain(
-            types=_shown(types), tasks=_shown(tasks), jobs=_shown(jobs), locks=_shown(locks)
-        )
+        types = await self._read(self.store.put_type, TYPES)
+        tasks = await self._read(self.store.put_task, TASKS)
+        jobs = await self._read(self.store.put_job, JOBS, labels=names.OURS)
+        locks = await self._read(self.store.put_lock, LEASES, labels=names.LOCKS)
+        await self._read(self.store.put_pod, PODS, labels=names.OURS, fields=UNSUCCESSFUL_PODS)
+        dropped = self.store.retain(types=types, tasks=tasks, jobs=jobs, locks=locks)
         if dropped:
             logger.info("resync: %d objects were deleted unseen", dropped)
 
-    async def _list(
-        self, resource: Resource, *, labels: str | None = None, fields: str | None = None
-    ) -> list[Listing]:
+    async def _read(
+        self,
+        put: Callable[[Body], object],
+        resource: Resource,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> tuple[set[str], int]:
+        """Read all objects of a kind into the store; return their uids and the version of the list."""
+        uids: set[str] = set()
+        versions: list[int] = []
         namespaces: tuple[str | None, ...] = self.settings.namespaces or (None,)
-        return [await self.client.list(resource, ns, labels=labels, fields=fields) for ns in namespaces]
+        for namespace in namespaces:
+            async for part in self.client.parts(resource, namespace, labels=labels, fields=fields):
+                for body in part.items:
+                    put(body)
+                    uids.add(body["metadata"]["uid"])
+            versions.append(int(part.resource_version))
+        return uids, min(versions)
 
     # What has changed
 
@@ -203,18 +202,13 @@ class Operator:
         if self._work is not None:
             self._work.task_changed(uid)
 
-    def _type_changed(self, key: TypeKey) -> None:
+    def _type_changed(self, key: TypeKey, concerned: bool) -> None:
         if self._work is not None:
-            self._work.type_changed(key)
+            self._work.type_changed(key, concerned)
 
     def _lock_changed(self, lock: LockId) -> None:
         if self._work is not None:
             self._work.lock_changed(lock)
-
-
-def _shown(listings: list[Listing]) -> tuple[set[str], int]:
-    uids = {body["metadata"]["uid"] for listing in listings for body in listing.items}
-    return uids, min(int(listing.resource_version) for listing in listings)
 
 
 def _advice(error: ApiError | ApiUnreachable) -> str:

@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asyncflow.api import names
-from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Phase
+from asyncflow.api.meta import merge_patch
 from asyncflow.core.actions import (
     Action,
     CloseJob,
     Decision,
     DeleteJob,
     ExplainJob,
+    FindPod,
     PostEvent,
     ReadPods,
     StartAttempt,
@@ -21,14 +23,15 @@ from asyncflow.core.actions import (
 from asyncflow.core.admission import Admission, Claim, TypeKey
 from asyncflow.core.decide import decide
 from asyncflow.core.line import rank
-from asyncflow.core.running import BACKLOG
 from asyncflow.core.snapshot import Gate, Obstacle
 from asyncflow.handlers.clock import utc_now
+from asyncflow.handlers.explaining import Explainer
 from asyncflow.handlers.locks import Locks
 from asyncflow.handlers.starting import Hindrance, Starter
 from asyncflow.handlers.stopping import Stopper
+from asyncflow.handlers.sweeper import Removal, Sweeper
 from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.client import CORE_EVENTS, JOBS, TASKS, ApiClient, ApiError
+from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError
 from asyncflow.kube.queue import TryAgain
 from asyncflow.kube.recorder import EventRecorder
 from asyncflow.kube.store import Store
@@ -52,8 +55,10 @@ class TaskReconciler:
         admission: who may start.
         alarms: where a task waits for its moment.
         recorder: where events are posted.
+        sweeper: who deletes what has to go.
         enqueue: has a task looked at again.
         enqueue_type: has a type looked at again.
+        find_pods: has the running attempts of a type looked at, soon.
         clock: the time.
     """
 
@@ -64,8 +69,10 @@ class TaskReconciler:
         admission: Admission,
         alarms: Alarms,
         recorder: EventRecorder,
+        sweeper: Sweeper,
         enqueue: Callable[[str], None],
         enqueue_type: Callable[[TypeKey], None],
+        find_pods: Callable[[TypeKey], None],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
@@ -73,10 +80,13 @@ class TaskReconciler:
         self._admission = admission
         self._alarms = alarms
         self._recorder = recorder
+        self._sweeper = sweeper
         self._enqueue = enqueue
         self._enqueue_type = enqueue_type
+        self._find_pods = find_pods
         self._clock = clock
         self._locks = Locks(client, store, clock)
+        self._explainer = Explainer(client, clock)
         self._starter = Starter(client, store, self._locks, clock)
         self._stopper = Stopper(client, store)
         self._began = clock()
@@ -104,7 +114,8 @@ class TaskReconciler:
         task = snapshot.task
         try:
             decision = decide(snapshot, self._clock())
-            self._claim(task, decision)
+            if decision.live or decision.start is not None:
+                self._claim(task, decision)
         finally:
             self._wake(self._admission.settle(task.type_key, uid))
         if decision.release is not None:
@@ -119,6 +130,8 @@ class TaskReconciler:
             return  # it waits for something else than it was asked about
         if decision.status is not None:
             await self._write_status(task, decision.status)
+        if not decision.live and decision.start is None:
+            self._wake(self._admission.leave(uid, task.type_key, self._store.lock_id(task)))
         for action in decision.actions:
             await self._perform(task, action)
         self._alarms.set(uid, decision.wake)
@@ -126,14 +139,15 @@ class TaskReconciler:
     # Who may start
 
     def _claim(self, task: AsyncTask, decision: Decision) -> None:
-        """Settle the task's claim to a slot, and to its lock."""
+        """Settle the task's claim to a slot, and to its lock.
+
+        One that has none any more gives up its slot only when that is on record: its end may be the failure
+        after which no other attempt is started.
+        """
         uid, kind, lock = task.metadata.uid, task.type_key, self._store.lock_id(task)
         if decision.live:
             self._wake(self._admission.occupy(uid, kind, lock))
-        elif decision.start is None:
-            self._wake(self._admission.leave(uid, kind, lock))
-        else:
-            start = decision.start
+        elif (start := decision.start) is not None:
             place = rank(start.priority, start.since, task.metadata.name, uid)
             self._wake(self._admission.offer(uid, Claim(kind, place, start.takes_token, lock)))
             if self._admission.gate(uid) is Gate.BUDGET:
@@ -157,6 +171,7 @@ class TaskReconciler:
 
     async def _start(self, task: AsyncTask, start: StartAttempt) -> None:
         uid = task.metadata.uid
+        self._admission.begin(uid)
         if start.lock_key is not None:
             self._creates[uid] = self._clock()
         made = await self._starter.start(task, start)
@@ -197,8 +212,10 @@ class TaskReconciler:
 
     async def _write_status(self, task: AsyncTask, status: AsyncTaskStatus) -> None:
         """Write a status that was decided on this very version of the task."""
-        patch = _changed(task.status.to_api(), status.to_api())
+        patch = merge_patch(task.status.to_api(), status.to_api())
         body = {"metadata": {"resourceVersion": task.metadata.resource_version}, "status": patch}
+        if status.shard is not None:
+            self._store.census(task.type_key).assign(task.metadata.uid, status.shard)
         try:
             written = await self._client.patch(
                 TASKS, task.metadata.namespace, task.metadata.name, body, subresource="status"
@@ -216,6 +233,8 @@ class TaskReconciler:
                 extra=_fields(task),
             )
         self._store.put_task(written)
+        if status.phase is Phase.FAILED:
+            self._enqueue_type(task.type_key)  # it may have been one too many
 
     async def _perform(self, task: AsyncTask, action: Action) -> None:
         namespace, uid = task.metadata.namespace, task.metadata.uid
@@ -225,43 +244,22 @@ class TaskReconciler:
             case CloseJob():
                 await self._stopper.close(task, action)
             case DeleteJob():
-                await self._delete_job(namespace, action)
+                self._sweeper.add(Removal(JOBS, namespace, action.name, action.uid))
             case ReadPods():
                 pods = await self._stopper.pods(task, action.job_name)
                 for body in pods:
                     self._store.put_pod(body)
                 there = {body["metadata"]["uid"] for body in pods}
                 self._store.looked(action.job_uid, uid, self._clock(), there)
+            case FindPod():
+                self._find_pods(task.type_key)
             case ExplainJob():
-                self._hinder(task, *await self._explain(namespace, action.job_uid), action.job_uid)
+                self._hinder(task, *await self._explainer.explain(namespace, action.job_uid), action.job_uid)
                 self._enqueue(uid)
             case PostEvent():
                 self._recorder.post(
                     names.TASK_KIND, task.metadata, action.reason, action.message, warning=action.warning
                 )
-
-    async def _delete_job(self, namespace: str, delete: DeleteJob) -> None:
-        try:
-            await self._client.delete(JOBS, namespace, delete.name, uid=delete.uid)
-        except ApiError as error:
-            if not (error.not_found or error.conflict):
-                raise
-        self._store.drop_job(delete.uid)
-
-    async def _explain(self, namespace: str, job_uid: str) -> tuple[str, str]:
-        """Find out from a Job's events why it has no pod."""
-        fields = f"involvedObject.uid={job_uid},reason=FailedCreate"
-        events = (await self._client.list(CORE_EVENTS, namespace, fields=fields)).items
-        if not events:
-            return BACKLOG, "the Job controller has not made the pod yet"
-        message = max(events, key=lambda e: e.get("lastTimestamp") or e.get("eventTime") or "")["message"]
-        return ("QuotaExceeded" if "exceeded quota" in message else "PodNotCreated"), message
-
-
-def _changed(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the merge patch from one status to the other: whole values of the fields that differ."""
-    patch = {name: value for name, value in new.items() if old.get(name) != value}
-    return {**patch, **{name: None for name in old if name not in new}}
 
 
 def _fields(task: AsyncTask, attempt: int | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Only ``on.event`` handlers: they neither patch an object nor put a finalizer on it. kopf's timers would put
 one on every type, also from a standby, which may not write; and they stop when a type is being deleted, while
-its attempts run on. So the governor has a loop of its own: `asyncflow.handlers.operator`.
+its attempts run on. So the governors have loops of their own: `asyncflow.handlers.work`.
 """
 
 from typing import Any

@@ -2,24 +2,31 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from asyncflow.core.admission import Admission, LockId, TypeKey
+from asyncflow.core.requests import retry_now
 from asyncflow.handlers.clock import utc_now
 from asyncflow.handlers.governor import Governor
+from asyncflow.handlers.sweeper import Sweeper
 from asyncflow.handlers.tasks import TaskReconciler
-from asyncflow.handlers.types import TypeReconciler
+from asyncflow.handlers.types import Due, TypeReconciler
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.queue import WorkQueue
 from asyncflow.kube.recorder import EventRecorder
 from asyncflow.kube.store import Store
+from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 TYPE_WORKERS = 2
+
+LOOK_PAUSE = 2.0
+"""Seconds between two looks at running attempts, at least; and ten times what a look takes."""
 
 
 class Work:
@@ -28,30 +35,44 @@ class Work:
     Args:
         client: the way to the API server; its writes are gated by the leadership.
         store: what is known of the cluster, just read.
-        workers: how many tasks are worked on at the same time.
+        settings: how the operator runs.
     """
 
-    def __init__(self, client: ApiClient, store: Store, *, workers: int) -> None:
+    def __init__(self, client: ApiClient, store: Store, settings: Settings) -> None:
         self._store = store
+        self._settings = settings
         self._admission = Admission()
         self._orphaned: set[LockId] = set()
         self._failure: str | None = None
+        self._to_look_at: dict[TypeKey, None] = {}
+        self._look = asyncio.Event()
         self._recorder = EventRecorder(client, utc_now)
-        self._task_queue = WorkQueue(self._reconcile_task, workers=workers)
+        self._task_queue = WorkQueue(self._reconcile_task, workers=settings.workers)
         self._type_queue = WorkQueue(self._reconcile_type, workers=TYPE_WORKERS)
         self._alarms = Alarms(self._task_queue.add, utc_now)
         self._type_alarms = Alarms(self._type_queue.add, utc_now)
+        self._sweeper = Sweeper(client, store, per_second=settings.removals_per_second)
         self._tasks = TaskReconciler(
             client,
             store,
             self._admission,
             self._alarms,
             self._recorder,
+            self._sweeper,
             self._task_queue.add,
             lambda key: self._type_queue.add("/".join(key)),
+            self._find_pods,
         )
         self._types = TypeReconciler(
-            client, store, self._recorder, self._type_alarms, self._admission, self._task_queue.add, utc_now
+            client,
+            store,
+            self._recorder,
+            self._type_alarms,
+            self._admission,
+            self._sweeper,
+            self._task_queue.add,
+            utc_now,
+            removals=math.ceil(settings.removals_per_second * settings.roll_seconds),
         )
         self._governor = Governor(client, store, self._admission, self._task_queue.add, utc_now)
 
@@ -74,9 +95,11 @@ class Work:
             self.lock_changed((lock_view.namespace, lock_view.name))
             self._task_queue.add(lock_view.task_uid)
         for task in self._store.tasks.values():
-            self._task_queue.add(task.metadata.uid)
+            uid, ended = task.metadata.uid, task.status.phase.terminal
+            if not ended or self._store.jobs_of(uid) or retry_now(task) is not None:
+                self._task_queue.add(uid)
         for key in self._store.type_keys():
-            self.type_changed(key)  # its tasks are known now: all of them ask before one is let in
+            self.type_changed(key, True)  # its tasks are known now: all of them ask before one is let in
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list["asyncio.Task[None]"]]:
@@ -89,6 +112,11 @@ class Work:
                 ("events", self._recorder.run()),
                 ("types", self._type_queue.run()),
                 ("tasks", self._task_queue.run()),
+                ("removals", self._sweeper.run()),
+                ("running attempts", self._look_at_asked()),
+                ("stuck-task governor", self._every(self._settings.stuck_seconds, self._govern_all)),
+                ("split governor", self._every(self._settings.split_seconds, self._split_all)),
+                ("roll governor", self._every(self._settings.roll_seconds, self._roll_all)),
             )
         ]
         try:
@@ -103,6 +131,11 @@ class Work:
         self._task_queue.stop()
         self._type_queue.stop()
         await asyncio.wait([t for t in tasks if t.get_name() in ("types", "tasks")], timeout=seconds)
+
+    async def _every(self, seconds: float, tick: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            tick()
 
     async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -119,18 +152,17 @@ class Work:
         """Have a task looked at."""
         self._task_queue.add(uid)
 
-    def type_changed(self, key: TypeKey) -> None:
-        """Have a type looked at, and all its tasks that have not ended."""
+    def type_changed(self, key: TypeKey, concerned: bool) -> None:
+        """Have a type looked at, and all its tasks that have not ended if it concerns them.
+
+        A change of the limit concerns nobody who waits: it takes hold at once.
+        """
         kind = self._store.kind(key)
-        tasks = (self._store.tasks.get(uid) for uid in self._store.tasks_of(key))
-        concerned = [
-            task.metadata.uid for task in tasks if task is not None and not task.status.phase.terminal
-        ]
-        self._admission.expect(key, concerned)
+        tasks = self._store.census(key).open() if concerned else []
+        self._admission.expect(key, tasks)
         if kind is not None:
             self._wake(self._admission.set_limit(key, kind.spec.max_concurrent))
-        for uid in concerned:
-            self._task_queue.add(uid)
+        self._wake(tasks)
         self._type_queue.add("/".join(key))
 
     def lock_changed(self, lock: LockId) -> None:
@@ -142,6 +174,8 @@ class Work:
             self._wake(self._admission.waiting_for(lock))  # for them to say so, or to say so no more
         (self._orphaned.add if orphaned else self._orphaned.discard)(lock)
 
+    # The governors
+
     async def govern(self, key: TypeKey) -> None:
         """Look after the running attempts of a type."""
         try:
@@ -149,9 +183,38 @@ class Work:
         except (ApiError, ApiUnreachable) as error:
             logger.warning("running attempts of TaskType %s can't be looked at: %s", "/".join(key), error)
 
-    def live_types(self) -> list[TypeKey]:
-        """Return the types that have live attempts; also such that are no more."""
-        return self._admission.live_types()
+    def ask(self, key: TypeKey, due: Due) -> None:
+        """Have a type's shards and counts looked at."""
+        self._types.ask(key, due)
+        self._type_queue.add("/".join(key))
+
+    def _find_pods(self, key: TypeKey) -> None:
+        self._to_look_at[key] = None
+        self._look.set()
+
+    async def _look_at_asked(self) -> None:
+        """Look at the running attempts of types, one after the other: one list for all that ask meanwhile."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            keys, self._to_look_at = list(self._to_look_at), {}
+            began = clock()
+            for key in keys:
+                await self.govern(key)
+            await asyncio.sleep(max(LOOK_PAUSE, 10 * (clock() - began)))
+
+    def _govern_all(self) -> None:
+        for key in self._admission.live_types():  # also of types that are no more
+            self._find_pods(key)
+
+    def _split_all(self) -> None:
+        for key in self._store.type_keys():
+            self.ask(key, Due.SPLIT)
+
+    def _roll_all(self) -> None:
+        for key in self._store.type_keys():
+            self.ask(key, Due.ROLL)
 
     def _wake(self, uids: list[str]) -> None:
         for uid in uids:

@@ -20,7 +20,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 WRITE_SECONDS = 10.0
 """How long a write may be under way."""
-LIST_CHUNK = 5000
+LIST_CHUNK = 1000
 
 
 class ApiError(Exception):
@@ -93,7 +93,7 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A consistent list of objects."""
+    """A consistent list of objects, or a part of it."""
 
     items: list[Body]
     resource_version: str
@@ -139,20 +139,33 @@ class ApiClient:
         fields: str | None = None,
     ) -> Listing:
         """Read all objects that fit, as they were at one moment (a read of the quorum, in chunks)."""
+        items: list[Body] = []
+        async for part in self.parts(resource, namespace, labels=labels, fields=fields):
+            items += part.items
+        return Listing(items, part.resource_version)
+
+    async def parts(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> AsyncIterator[Listing]:
+        """Yield a list part by part, all of it as it was at one moment: thousands need not be held at once.
+
+        Raises:
+            ApiError: among others, it took so long that the moment is forgotten (410): begin anew.
+            ApiUnreachable: there was no answer.
+        """
         params = {"limit": str(LIST_CHUNK)}
         if labels:
             params["labelSelector"] = labels
         if fields:
             params["fieldSelector"] = fields
-        items: list[Body] = []
-        async for chunk in self._chunks(resource.path(namespace), params):
-            items += chunk["items"]
-        return Listing(items, chunk["metadata"]["resourceVersion"])
-
-    async def _chunks(self, path: str, params: dict[str, str]) -> AsyncIterator[Body]:
         while True:
-            chunk = await self._request("GET", path, params=params)
-            yield chunk
+            chunk = await self._request("GET", resource.path(namespace), params=params)
+            yield Listing(chunk["items"], chunk["metadata"]["resourceVersion"])
             token = chunk["metadata"].get("continue")
             if not token:
                 return

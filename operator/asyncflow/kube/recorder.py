@@ -28,11 +28,13 @@ class EventRecorder:
         self._backlog: asyncio.Queue[dict[str, Any]] = asyncio.Queue(BACKLOG)
         self._host = os.environ.get("POD_NAME") or socket.gethostname()
 
-    def post(self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool) -> None:
-        """Have an event posted on an object."""
+    def post(
+        self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool, occasion: str = ""
+    ) -> None:
+        """Have an event posted on an object, once for what happened on one occasion."""
         now = format_time(self._clock())
         # One name for one thing that happened: posted again, after a restart, it is there already.
-        happened = blake2b(f"{meta.uid}/{reason}/{message}".encode(), digest_size=8).hexdigest()
+        happened = blake2b(f"{meta.uid}/{reason}/{message}{occasion}".encode(), digest_size=8).hexdigest()
         event = {
             "apiVersion": "v1",
             "kind": "Event",

@@ -10,80 +10,28 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.api.meta import find_condition
-from asyncflow.api.tasktype import READY, TaskType
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core import errors
 from asyncflow.core.admission import LockId, TypeKey
+from asyncflow.core.census import Census, Entry
 from asyncflow.core.history import is_recorded
 from asyncflow.core.naming import lock_name
 from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_view, lock_view, pod_view
 from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
+from asyncflow.core.validate import judged_by, matters_to_tasks
+from asyncflow.kube.table import Table
 
 logger = logging.getLogger(__name__)
 
 Body = dict[str, Any]
-T = TypeVar("T")
 K = TypeVar("K")
 Uids = dict[str, None]
 """Uids in the order in which they came."""
-
-GRAVES_KEPT = 10_000
-
-
-class Table(Generic[T]):
-    """Objects of one kind by uid, each with the version it was seen in."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[int, T]] = {}
-        self._graves: dict[str, None] = {}
-        self._complete_at = 0
-        """The version of the last complete list: what was there then and is not here was deleted since."""
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def get(self, uid: str) -> T | None:
-        """Return the object, if it is there."""
-        row = self._rows.get(uid)
-        return row[1] if row else None
-
-    def version(self, uid: str) -> int:
-        """Return the version of an object; 0 if it is not there."""
-        row = self._rows.get(uid)
-        return row[0] if row else 0
-
-    def values(self) -> Iterable[T]:
-        """Return all objects."""
-        return (value for _, value in self._rows.values())
-
-    def put(self, uid: str, version: int, value: T) -> bool:
-        """Keep an object if it is newer than what is there; tell whether it was."""
-        row = self._rows.get(uid)
-        if uid in self._graves or version <= (row[0] if row is not None else self._complete_at):
-            return False
-        self._rows[uid] = (version, value)
-        return True
-
-    def amend(self, uid: str, value: T) -> None:
-        """Put more that is known of an object into what is there."""
-        self._rows[uid] = (self._rows[uid][0], value)
-
-    def drop(self, uid: str) -> T | None:
-        """Forget an object for good: a uid never comes back."""
-        self._graves[uid] = None
-        if len(self._graves) > GRAVES_KEPT:
-            del self._graves[next(iter(self._graves))]
-        row = self._rows.pop(uid, None)
-        return row[1] if row else None
-
-    def compare(self, uids: set[str], version: int) -> list[str]:
-        """Note a complete list; return the uids of objects that it should show and does not."""
-        self._complete_at = max(self._complete_at, version)
-        return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
 
 
 class Store:
@@ -91,14 +39,15 @@ class Store:
 
     Args:
         task_changed: called with a task's uid when it, or a Job or pod of it, has changed.
-        type_changed: called with a type's namespace and name when it has changed.
+        type_changed: called with a type's namespace and name when it has changed, and whether its tasks have
+            to be looked at for that.
         lock_changed: called with a lock's namespace and name when it was taken or freed.
     """
 
     def __init__(
         self,
         task_changed: Callable[[str], None],
-        type_changed: Callable[[TypeKey], None],
+        type_changed: Callable[[TypeKey, bool], None],
         lock_changed: Callable[[LockId], None],
     ) -> None:
         self._task_changed = task_changed
@@ -110,7 +59,8 @@ class Store:
         self._types: Table[TaskType] = Table()
         self._pods: Table[PodView] = Table()
         self._type_uids: dict[TypeKey, str] = {}
-        self._tasks_of: defaultdict[TypeKey, Uids] = defaultdict(dict)
+        self._tried_from: dict[TypeKey, int] = {}
+        self._censuses: defaultdict[TypeKey, Census] = defaultdict(Census)
         self._jobs_of: defaultdict[str, Uids] = defaultdict(dict)
         self._pods_of: defaultdict[str, Uids] = defaultdict(dict)
         self._lock_uids: dict[LockId, str] = {}
@@ -130,9 +80,9 @@ class Store:
         """Return namespace and name of every type."""
         return list(self._type_uids)
 
-    def tasks_of(self, key: TypeKey) -> list[str]:
-        """Return the uids of all tasks of a type."""
-        return list(self._tasks_of.get(key, ()))
+    def census(self, key: TypeKey) -> Census:
+        """Return the tasks of a type, counted."""
+        return self._censuses[key]
 
     def jobs_of(self, task_uid: str) -> list[JobView]:
         """Return the Jobs of a task that are there or were not yet judged."""
@@ -175,10 +125,14 @@ class Store:
         pods = tuple(self.pods_of(task_uid))
         lock_id = self.lock_id(task)
         lock = self.lock(lock_id) if lock_id else None
+        kind, census = self.kind(task.type_key), self.census(task.type_key)
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
         return Snapshot(
             task=task,
-            kind=self.kind(task.type_key),
+            kind=kind,
+            tried_from=self._tried_from.get(task.type_key),
+            suspended_itself=errors.suspended_itself(kind, census) if kind is not None else "",
+            leaving=census.leaves(task_uid),
             jobs=jobs,
             pods=pods,
             gone=frozenset(job.uid for job in jobs if job.uid in self._gone),
@@ -210,7 +164,7 @@ class Store:
         uid = task.metadata.uid
         if not self.tasks.put(uid, int(task.metadata.resource_version), task):
             return False
-        self._tasks_of[task.type_key][uid] = None
+        self.census(task.type_key).put(uid, Entry.of(task))
         self._forget_unneeded(uid)
         self._task_changed(uid)
         return True
@@ -220,7 +174,7 @@ class Store:
         task = self.tasks.drop(uid)
         self._locks_changed(uid)
         if task is not None:
-            _discard(self._tasks_of, task.type_key, uid)
+            self.census(task.type_key).drop(uid)
         self._forget_unneeded(uid)
         if not self._jobs_of.get(uid):
             self._forget_pods(uid)
@@ -239,8 +193,18 @@ class Store:
             return False
         key = (meta.namespace, meta.name)
         _point(self._type_uids, key, meta.uid, self._types)
-        if before is None or _matters(before) != _matters(kind):
-            self._type_changed(key)
+        if self._type_uids[key] != meta.uid:
+            return True  # a former type of this name had a last word
+        if before is None or judged_by(before) != judged_by(kind):
+            self._tried_from[key] = meta.generation
+        census, tried_from = self.census(key), self._tried_from[key]
+        errors.known(kind, census)
+        for uid in census.remove(kind.status.removed.removing):
+            self._task_changed(uid)  # what was asked of it meanwhile was not heeded
+        concerned = before is None or matters_to_tasks(before, tried_from) != matters_to_tasks(
+            kind, tried_from
+        )
+        self._type_changed(key, concerned)
         return True
 
     def drop_type(self, uid: str) -> None:
@@ -251,7 +215,9 @@ class Store:
         key = (kind.metadata.namespace, kind.metadata.name)
         if self._type_uids.get(key) == uid:
             del self._type_uids[key]
-        self._type_changed(key)
+            self._tried_from.pop(key, None)
+            self.census(key).tripped = ""
+        self._type_changed(key, True)
 
     def put_job(self, body: Body) -> bool:
         """Keep a Job of ours; tell whether that was news."""
@@ -388,13 +354,6 @@ class Store:
             if pod is None or job_uid is None or pod.job_uid == job_uid:
                 self._pods.drop(uid)
                 _discard(self._pods_of, task_uid, uid)
-
-
-def _matters(kind: TaskType) -> tuple[object, ...]:
-    """Return what of a type its tasks go by; the rest changes without concern to them."""
-    meta, ready = kind.metadata, find_condition(kind.status.conditions, READY)
-    trial = (ready.status, ready.message, ready.observed_generation) if ready is not None else None
-    return meta.generation, meta.deletion_timestamp, trial
 
 
 def _point(index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]) -> None:

@@ -1,0 +1,285 @@
+"""The error policy, and how a person resumes a type; and what a change of a type costs its tasks."""
+
+import sys
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from asyncflow.api.asynctask import Phase
+from asyncflow.api.meta import find_condition, format_time, is_true
+from asyncflow.api.tasktype import SUSPENDED, TaskType
+from asyncflow.core import errors
+from asyncflow.core.census import Census, Entry
+from asyncflow.core.retention import removed
+from asyncflow.core.rules import rules_for
+from asyncflow.handlers.types import Due
+from asyncflow.kube.client import JOBS, TASKS, TYPES
+from asyncflow.kube.store import Store
+from builders import at, kind, task
+from crash.explorer import type_body
+from crash.operators import SimulatedOperator
+from crash.world import Request, World
+
+KEY = ("shop", "poll")
+
+
+def census_of(*phases: Phase) -> Census:
+    """Return a census of tasks that have ended one after the other."""
+    census = Census()
+    for number, phase in enumerate(phases):
+        census.put(f"t{number}", Entry(phase, 1, (at(number), f"t{number}")))
+    return census
+
+
+def asked(of: TaskType, text: str) -> TaskType:
+    """Return a type that a person wants resumed."""
+    annotations = {"asyncflow.dev/resume": text}
+    return of.model_copy(update={"metadata": of.metadata.model_copy(update={"annotations": annotations})})
+
+
+def written(of: TaskType, census: Census, second: float) -> TaskType:
+    """Return the type after what is due was written."""
+    return of.model_copy(update={"status": errors.account(of, of.status, census, at(second))})
+
+
+F, S, C = Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED
+
+
+class TestErrorPolicy:
+    @pytest.mark.parametrize(
+        ("policy", "phases", "suspended"),
+        [
+            ({}, [F] * 9, False),
+            ({"maxConsecutive": 3}, [F, F, S, F, F], False),
+            ({"maxConsecutive": 3}, [F, F, S, F, C, F, F], True),
+            ({"maxTotal": 3}, [F, S, F, S, S], False),
+            ({"maxTotal": 3}, [F, S, F, S, F, S], True),
+        ],
+    )
+    def test_past_either_number_the_type_suspends_itself(
+        self, policy: dict[str, int], phases: list[Phase], suspended: bool
+    ) -> None:
+        made, census = kind(errorPolicy=policy), census_of(*phases)
+        assert bool(errors.suspended_itself(made, census)) is suspended
+        assert is_true(written(made, census, 99).status.conditions, SUSPENDED) is suspended
+
+    def test_it_stays_so_whatever_ends_well_until_a_person_resumes_it(self) -> None:
+        census = census_of(F, F)
+        made = written(kind(errorPolicy={"maxConsecutive": 2, "maxTotal": 5}), census, 10)
+        census.put("late", Entry(S, 1, (at(11), "late")))
+        made = written(made, census, 12)
+        assert errors.suspended_itself(made, census)
+        made = written(asked(made, "mended"), census, 20)
+        assert not is_true(made.status.conditions, SUSPENDED)
+        assert census.failures_in_all == 0
+        assert errors.suspended_itself(written(made, census, 21), census) == "", "one word, one resumption"
+
+    def test_it_is_so_from_the_first_sight_on_even_if_a_task_succeeds_before_it_is_on_record(self) -> None:
+        census = census_of(F, F)
+        made = kind(errorPolicy={"maxConsecutive": 2})
+        assert errors.suspended_itself(made, census)
+        census.put("late", Entry(S, 1, (at(11), "late")))
+        made = written(made, census, 12)
+        assert made.status.errors.suspended
+        assert errors.suspended_itself(made, Census()), "another operator reads it"
+
+    def test_what_retention_removes_stays_counted(self) -> None:
+        census = census_of(F, S, F, F)
+        made = kind(errorPolicy={"maxConsecutive": 5})
+        status = removed(errors.counted(made.status, census), census, ["t0", "t2"])
+        made = made.model_copy(update={"status": status})
+        other = Census()
+        for seen in (census, other):
+            for uid in ("t1", "t3"):
+                entry = census.entry(uid)
+                assert entry is not None
+                seen.put(uid, entry)
+            errors.known(made, seen)
+            seen.remove(status.removed.removing)
+            assert (seen.failures_in_a_row, seen.failures_in_all) == (2, 1)
+            assert errors.counted(made.status, seen).errors.total == 3
+        other.put("new", Entry(S, 1, (at(9), "new")))
+        assert other.failures_in_a_row == 0
+
+    def test_a_word_that_was_answered_does_not_count_again(self) -> None:
+        census = census_of(F, F)
+        made = written(asked(kind(errorPolicy={"maxConsecutive": 2}), "mended"), census, 10)
+        assert not is_true(made.status.conditions, SUSPENDED)
+        for number in (2, 3):
+            census.put(f"t{number}", Entry(F, 1, (at(20 + number), f"t{number}")))
+        made = written(made, census, 30)
+        assert is_true(made.status.conditions, SUSPENDED)
+        assert is_true(written(made, census, 31).status.conditions, SUSPENDED)
+
+    def test_another_operator_comes_to_the_same_count(self) -> None:
+        """Also if the last task that succeeded was removed since."""
+        census = census_of(F, F, S, F)
+        made = kind(errorPolicy={"maxConsecutive": 3})
+        made = made.model_copy(update={"status": errors.counted(made.status, census)})
+        other = Census()
+        for uid in ("t0", "t1", "t3"):
+            entry = census.entry(uid)
+            assert entry is not None
+            other.put(uid, entry)
+        errors.known(made, other)
+        assert other.failures_in_a_row == 1
+
+    def test_a_persons_suspension_goes_before_its_own_and_lifts_with_it(self) -> None:
+        made = written(kind(suspend=True), Census(), 1)
+        found = find_condition(made.status.conditions, SUSPENDED)
+        assert found is not None
+        assert (found.status, found.reason) == ("True", "SuspendedByUser")
+        lifted = made.model_copy(update={"spec": kind().spec})
+        assert not is_true(written(lifted, Census(), 2).status.conditions, SUSPENDED)
+
+
+class Shop:
+    """A cluster with one operator, which works until there is nothing to do."""
+
+    def __init__(self, **spec: Any) -> None:
+        self.world = World()
+        self.operator = SimulatedOperator(self.world, "A")
+        self.world.handle(Request("create", TYPES, "poll", type_body(**spec)))
+        self.operator.take_over()
+        self.settle()
+
+    def create(self, name: str, **spec: Any) -> None:
+        body = {"metadata": {"name": name, "generation": 1}, "spec": {"taskTypeName": "poll", **spec}}
+        self.world.handle(Request("create", TASKS, name, body))
+
+    def fail(self, name: str) -> None:
+        """Let a task's attempt fail for good; its pod is not seen, so the operator reads it after a while."""
+        (job,) = [body for key, body in self.world.objects[JOBS].items() if key == f"{name}-0-1"]
+        message = "Container main for pod shop/p failed with exit code 9 matching FailJob rule at index 1"
+        self.world._end(job, "Failed", "PodFailurePolicy", message)
+        job["status"]["failed"] = 1
+        self.world.changed(JOBS, f"{name}-0-1")
+        self.settle()
+        self.world.now += timedelta(seconds=3)
+
+    def settle(self) -> int:
+        """Let the operator come to rest, slow to be answered; return how often it took something up."""
+        begun = 0
+        while True:
+            while self.operator.deliver():
+                pass
+            self.operator.ring()
+            if self.operator.begin(0):
+                begun += 1
+            elif not self.operator.answer(0):
+                return begun
+
+    @property
+    def jobs(self) -> set[str]:
+        return set(self.world.objects[JOBS])
+
+
+def test_not_one_attempt_is_started_after_the_failure_that_was_one_too_many() -> None:
+    retry = {"nonRetriableExitCodes": [9]}
+    shop = Shop(maxConcurrent=1, errorPolicy={"maxConsecutive": 2}, retry=retry)
+    for name in "abcd":
+        shop.create(name)
+        shop.settle()
+    shop.fail("a")
+    shop.settle()
+    assert shop.jobs == {"a-0-1", "b-0-1"}
+    shop.fail("b")
+    shop.settle()
+    assert shop.jobs == {"a-0-1", "b-0-1"}
+    assert shop.world.objects[TASKS]["c"]["status"]["reason"] == "TaskTypeSuspended"
+
+
+def test_a_change_of_the_limit_wakes_only_those_that_it_lets_start() -> None:
+    shop = Shop(maxConcurrent=1)
+    for number in range(50):
+        shop.create(f"t{number:02}")
+    shop.settle()
+    kind_body = shop.world.objects[TYPES]["poll"]
+    kind_body["spec"]["maxConcurrent"] = 3
+    kind_body["metadata"]["generation"] += 1
+    shop.world.changed(TYPES, "poll")
+    assert shop.settle() < 10
+    assert len(shop.jobs) == 3
+
+
+def test_another_priority_of_the_type_moves_those_who_wait() -> None:
+    shop = Shop(maxConcurrent=1)
+    for name, spec in (("a", {}), ("own", {"priority": 1}), ("types", {})):
+        shop.create(name, **spec)
+        shop.settle()
+    kind_body = shop.world.objects[TYPES]["poll"]
+    kind_body["spec"]["priority"] = 5
+    kind_body["metadata"]["generation"] += 1
+    shop.world.changed(TYPES, "poll")
+    shop.settle()
+    job = shop.world.objects[JOBS]["a-0-1"]
+    job["status"]["completionTime"] = format_time(shop.world.now)
+    shop.world._end(job, "Complete", "CompletionsReached", "")
+    shop.settle()
+    assert shop.jobs == {"a-0-1", "types-0-1"}
+
+
+def test_slots_that_were_not_used_are_taken_back_when_the_limit_is_lowered() -> None:
+    shop = Shop(maxConcurrent=1)
+    for number in range(30):
+        shop.create(f"t{number:02}")
+    shop.settle()
+    kind_body = shop.world.objects[TYPES]["poll"]
+    for limit in (20, 3):
+        kind_body["spec"]["maxConcurrent"] = limit
+        kind_body["metadata"]["generation"] += 1
+        shop.world.changed(TYPES, "poll")
+        while shop.operator.deliver():
+            pass
+    shop.settle()
+    assert shop.jobs == {"t00-0-1", "t01-0-1", "t02-0-1"}
+
+
+def calls_of_a_tick(store: Store, shop: Shop) -> int:
+    """Count the function calls of a look at a type, by all governors."""
+    calls = 0
+
+    def count(_: Any, event: str, __: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    work: Any = shop.operator.work
+    for due in Due:
+        work.ask(KEY, due)
+    sys.setprofile(count)
+    try:
+        shop.operator.govern()
+        shop.settle()
+    finally:
+        sys.setprofile(None)
+    assert store is shop.operator.operator.store
+    return calls
+
+
+def test_a_governors_tick_costs_the_same_with_a_hundred_thousand_finished_tasks() -> None:
+    shop = Shop(maxTasksPerShard=5000)
+    store = shop.operator.operator.store
+    calls_of_a_tick(store, shop)
+    before = calls_of_a_tick(store, shop)
+    census = store.census(KEY)
+    for number in range(100_000):
+        census.put(f"t{number}", Entry(S, number // 5000, (at(number // 100), f"t{number}")))
+    kind_body = shop.world.objects[TYPES]["poll"]
+    kind_body["status"] |= {"shards": {"begin": 20, "end": 20}}
+    shop.world.changed(TYPES, "poll")
+    shop.settle()
+    calls_of_a_tick(store, shop)  # it writes the counts
+    assert calls_of_a_tick(store, shop) <= 1.2 * before
+    assert shop.world.objects[TYPES]["poll"]["status"]["counts"]["succeeded"] == 100_000
+
+
+def test_settings_of_a_type_that_are_no_rule_of_a_task_do_not_change_its_rules() -> None:
+    """What `matters_to_tasks` leaves out must not be asked for where a task is decided."""
+    other = kind(
+        maxConcurrent=77,
+        maxTasksPerShard=77,
+        errorPolicy={"maxTotal": 77},
+        retention={"succeededSeconds": 77, "failedSeconds": 77},
+    )
+    assert rules_for(task(), kind()) == rules_for(task(), other)
