@@ -46,6 +46,10 @@ mutants: $(READY) ## Break the code on purpose, and see that a test fails for ea
 mutants-short: $(READY) ## The same, only the breaks that unit tests notice
 	@$(RUN) tests/mutants/run.py --short
 
+.PHONY: scale
+scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (45 minutes)
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m scale.run
+
 .PHONY: faults
 faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
 	@ASYNCFLOW_MODEL_RUNS=2000 $(RUN) -m pytest tests/unit --hypothesis-profile=search --timeout=1800
