@@ -7,6 +7,7 @@ there before the operator starts, so that their order can be told.
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -264,6 +265,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the figures are written.")] = ROOT / "build/scale.json",
 ) -> None:
     """Run thousands of tasks; fail unless all of them ended as they had to, in order, within the limit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up as after Ctrl-C
     figures = asyncio.run(measure(tasks, ROOT / "build" / "scale"))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(figures, indent=1) + "\n")
