@@ -47,8 +47,16 @@ mutants-short: $(READY) ## The same, only the breaks that unit tests notice
 	@$(RUN) tests/mutants/run.py --short
 
 .PHONY: scale
-scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (45 minutes)
+scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (an hour)
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m scale.run
+
+.PHONY: bench
+bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (45 minutes)
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
+
+.PHONY: bench-report
+bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.report build/bench.json docs/benchmarks.md
 
 .PHONY: faults
 faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
@@ -60,7 +68,7 @@ faults: $(READY) ## Look for histories that break a promise: new ones each time,
 lint: $(READY) ## Check style, types and import layers
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests
+	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests benchmarks
 	@PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: format

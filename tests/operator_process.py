@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,10 +47,12 @@ def kubeconfig_of_operator(control_plane: ControlPlane, path: Path) -> Path:
 class OperatorProcess:
     """The operator as a process, which a test may kill and start again."""
 
-    def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
+    def __init__(
+        self, kubeconfig: Path, log: Path, *, leading: Mapping[str, str] = LEADING, **environment: str
+    ) -> None:
         self.log = log
         self._kubeconfig = kubeconfig
-        self._environment = {**LEADING, "ASYNCFLOW_IDENTITY": f"test-{uuid4().hex[:8]}", **environment}
+        self._environment = {**leading, "ASYNCFLOW_IDENTITY": f"test-{uuid4().hex[:8]}", **environment}
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 

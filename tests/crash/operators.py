@@ -43,6 +43,8 @@ class Call:
 class Client:
     """What the operator takes for its API client."""
 
+    unanswered = 0
+
     def __init__(self, owner: "SimulatedOperator") -> None:
         self._owner = owner
 
@@ -133,8 +135,9 @@ class SimulatedOperator:
         self.events: deque[tuple[Resource, str, Body]] = deque()
         world.watchers.append(self.events)
         unused: Any = None
-        made: Any = Operator(unused, SETTINGS)
-        made.client, made.elector = Client(self), Elector(self)
+        client: Any = Client(self)
+        made: Any = Operator(unused, SETTINGS, client)
+        made.elector = Elector(self)
         self.operator = made
         self.work: Work | None = None
         self.running: dict[str, tuple[Coroutine[Any, Any, None], Request]] = {}

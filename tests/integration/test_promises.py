@@ -1,5 +1,6 @@
 """The promises beyond the plain run: leases, proof of death, decisions, budgets, locks, retry-now."""
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from operator_process import OperatorProcess
 
 TASK_LABEL = "asyncflow.dev/task"
 LOCK_LABEL = "asyncflow.dev/lock"
-TOKEN = "asyncflow.dev/lease-token"
+LEASE = "asyncflow.dev/lease"
 CONFIRMED_DEAD = "asyncflow.dev/confirmed-dead"
 DECISION = "asyncflow.dev/decision"
 RETRY_NOW = "asyncflow.dev/retry-now"
@@ -502,7 +503,7 @@ class TestLocks:
                 assert live == [], "another attempt with this key is under way"
                 live.append(name)
                 order.append(name)
-                tokens.append(int(job["metadata"]["annotations"][TOKEN]))
+                tokens.append(json.loads(job["metadata"]["annotations"][LEASE])["token"])
             elif finished(job) and name in live:
                 live.remove(name)
         assert order == ["a", "b", "c", "d", "e", "f"]
@@ -529,7 +530,7 @@ class TestLocks:
         assert former is not None
         assert former[0] == "DELETED" or "terminated" in former[1]["status"]["containerStatuses"][0]["state"]
         ns.wait_phase("b", "Succeeded")
-        token = int((ns.get("Job", "b-0-1") or {})["metadata"]["annotations"][TOKEN])
+        token = json.loads((ns.get("Job", "b-0-1") or {})["metadata"]["annotations"][LEASE])["token"]
         assert token > int(lease["metadata"]["resourceVersion"])
         assert ns.all("Lease", LOCK_LABEL) == []
 

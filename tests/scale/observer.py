@@ -1,98 +1,9 @@
 """What the API server tells of a run, in its own order: from outside, without a word of the operator's."""
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
-import orjson
-
-from clusters.controlplane import ControlPlane
-
-JOBS = "/apis/batch/v1/namespaces/{}/jobs"
-TASKS = "/apis/asyncflow.dev/v1alpha1/namespaces/{}/asynctasks"
-TYPES = "/apis/asyncflow.dev/v1alpha1/namespaces/{}/tasktypes"
-CREATORS = 24
-LINE_MAX = 2**22
-
-Body = dict[str, Any]
-
-
-class Api:
-    """Plain requests to a control plane, as its administrator."""
-
-    def __init__(self, control_plane: ControlPlane) -> None:
-        self._url = control_plane.url
-        tls = ssl.create_default_context(cafile=str(control_plane.ca_file))
-        self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {control_plane.token}"},
-            connector=aiohttp.TCPConnector(ssl=tls, limit=0),
-            read_bufsize=LINE_MAX,
-        )
-
-    async def __aenter__(self) -> "Api":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
-
-    async def send(self, method: str, path: str, body: Body | None = None, /, **params: str) -> Body:
-        """Send a request; return the answer.
-
-        Raises:
-            RuntimeError: the API server refused it.
-        """
-        patch = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        async with self._session.request(
-            method,
-            self._url + path,
-            params=params,
-            data=orjson.dumps(body) if body else None,
-            headers={"Content-Type": patch},
-        ) as answer:
-            content = await answer.read()
-            if answer.status >= 400:
-                raise RuntimeError(f"{method} {path}: {content.decode()}")
-            decoded: Body = orjson.loads(content)
-            return decoded
-
-    async def all(self, path: str) -> list[Body]:
-        """Return all objects of a collection."""
-        items: list[Body] = []
-        token = ""
-        while True:
-            chunk = await self.send("GET", path, limit="2000", **({"continue": token} if token else {}))
-            items += chunk["items"]
-            if not (token := chunk["metadata"].get("continue", "")):
-                return items
-
-    async def create(self, path: str, bodies: list[Body]) -> None:
-        """Create objects, some at a time."""
-        remaining = iter(bodies)
-
-        async def creator() -> None:
-            for body in remaining:
-                await self.send("POST", path, body)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CREATORS):
-                group.create_task(creator())
-
-    async def watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Body]]:
-        """Yield every change of a collection since a version, until cancelled."""
-        while True:
-            params = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "1"}
-            limit = aiohttp.ClientTimeout(total=None)
-            async with self._session.get(self._url + path, params=params, timeout=limit) as answer:
-                async for line in answer.content:
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        raise RuntimeError(f"the watch of {path} has missed something: {event['object']}")
-                    version = event["object"]["metadata"]["resourceVersion"]
-                    if event["type"] != "BOOKMARK":
-                        yield event["type"], event["object"]
+from admin_api import JOBS, TASKS, AdminApi, Body
 
 
 @dataclass
@@ -110,7 +21,7 @@ class Attempt:
 class Observer:
     """The Jobs and tasks of one namespace, as they came and went."""
 
-    api: Api
+    api: AdminApi
     namespace: str
     attempts: dict[str, Attempt] = field(default_factory=dict)
     order: list[Attempt] = field(default_factory=list)

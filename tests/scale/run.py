@@ -20,9 +20,10 @@ from uuid import uuid4
 
 import typer
 
+from admin_api import JOBS, TASKS, TYPES, AdminApi
 from clusters.controlplane import ControlPlane
 from operator_process import OperatorProcess, install, kubeconfig_of_operator
-from scale.observer import JOBS, TASKS, TYPES, Api, Attempt, Observer
+from scale.observer import Attempt, Observer
 from scale.verdict import order_violations, wrong_counts, wrong_ends
 from scale.workload import KIND, Workload
 
@@ -124,7 +125,7 @@ async def one_run(name: str, workload: Workload, directory: Path, *, kills: int 
             kubeconfig_of_operator(control_plane, directory / "operator.kubeconfig"),
             directory / "operator.log",
         )
-        async with Api(control_plane) as api:
+        async with AdminApi(control_plane) as api:
             began = time.monotonic()
             await api.send("POST", TYPES.format(NAMESPACE), workload.kind())
             bodies = [workload.task(number) for number in range(workload.tasks)]

@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.client import Configuration
 
 from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError, ApiUnreachable
-from asyncflow.kube.connection import Connection, Timeouts
+from asyncflow.kube.connection import TOKEN_SECONDS, Connection, Timeouts
 
 
 class Server:
@@ -49,8 +50,8 @@ async def client(settings: Any) -> AsyncIterator[ApiClient]:
     await connection.close()
 
 
-async def test_a_token_that_was_renewed_is_used(
-    server: tuple[Server, TestServer], settings: Any, client: ApiClient
+async def test_a_token_that_was_renewed_is_used_before_long(
+    server: tuple[Server, TestServer], settings: Any
 ) -> None:
     tokens = iter(("first", "second"))
 
@@ -58,9 +59,13 @@ async def test_a_token_that_was_renewed_is_used(
         configuration.api_key["BearerToken"] = f"bearer {next(tokens)}"
 
     settings.refresh_api_key_hook = renew
-    await client.get(JOBS, "shop", "a")
-    await client.get(JOBS, "shop", "a")
-    assert [r.headers["Authorization"] for r in server[0].asked] == ["Bearer first", "Bearer second"]
+    times = iter((0.0, TOKEN_SECONDS - 1, TOKEN_SECONDS))
+    connection = Connection(settings, clock=lambda: next(times))
+    for _ in range(3):
+        await ApiClient(connection).get(JOBS, "shop", "a")
+    await connection.close()
+    sent = [request.headers["Authorization"] for request in server[0].asked]
+    assert sent == ["Bearer first", "Bearer first", "Bearer second"]
 
 
 async def test_a_list_is_read_in_chunks_to_its_end(
@@ -127,3 +132,28 @@ async def test_a_session_that_was_closed_is_replaced(
     await client._connection.session.close()
     await client.get(JOBS, "shop", "a")
     assert len(server[0].asked) == 2
+
+
+async def test_a_watch_yields_whole_events_however_they_were_cut(
+    server: tuple[Server, TestServer], client: ApiClient
+) -> None:
+    first, second = ({"type": "ADDED", "object": {"n": n, "text": "x" * 200_000}} for n in (1, 2))
+    gone = {"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}}
+    lines = b"".join(orjson.dumps(event) + b"\n" for event in (first, second, gone))
+    server[0].answers.append(web.Response(body=lines))
+    watch = client.watch(TASKS, "shop", version="7", labels="a=b")
+    assert await anext(watch) == ("ADDED", first["object"])
+    assert await anext(watch) == ("ADDED", second["object"])
+    with pytest.raises(ApiError, match="410 Expired"):
+        await anext(watch)
+    (asked,) = server[0].asked
+    assert asked.path.endswith("/namespaces/shop/asynctasks")
+    assert (asked.query["resourceVersion"], asked.query["labelSelector"]) == ("7", "a=b")
+    assert 0 < int(asked.query["timeoutSeconds"]) <= 300
+
+
+async def test_a_watch_that_is_refused_says_why(server: tuple[Server, TestServer], client: ApiClient) -> None:
+    refusal = {"reason": "Forbidden", "message": "no watch for you"}
+    server[0].answers.append(web.json_response(refusal, status=403))
+    with pytest.raises(ApiError, match="403 Forbidden: no watch for you"):
+        await anext(client.watch(TASKS, version="7"))

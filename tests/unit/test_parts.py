@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -73,7 +74,29 @@ class TestJob:
         assert spec["activeDeadlineSeconds"] == 900 + 180
         owner = made["metadata"]["ownerReferences"][0]
         assert (owner["uid"], owner["controller"]) == ("uid-order-1", True)
-        assert made["metadata"]["annotations"][names.LEASE_EXPIRES_ANNOTATION] == "2026-01-01T12:22:02Z"
+        assert orjson.loads(made["metadata"]["annotations"][names.LEASE_ANNOTATION]) == {
+            "holder": "order-1-0-2",
+            "token": 2,
+            "acquired": "2026-01-01T12:00:00Z",
+            "expires": "2026-01-01T12:22:02Z",
+        }
+
+    @pytest.mark.parametrize(
+        "text", ["", "no JSON", "[]", '{"run": "1", "stage": -1, "attemptSeconds": null}']
+    )
+    def test_an_annotation_that_somebody_changed_is_read_as_none(self, text: str) -> None:
+        made = attempt_job(task(), rules(), attempt=2, run=3, now=T0)
+        made["metadata"] |= {"uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
+        made["metadata"]["annotations"] = {names.RULES_ANNOTATION: text, names.LEASE_ANNOTATION: text}
+        seen = job_view(made)
+        assert seen is not None
+        assert (seen.run, seen.stage, seen.attempt_seconds, seen.lease_token, seen.lease_expires) == (
+            1,
+            0,
+            0,
+            0,
+            None,
+        )
 
     def test_the_operator_reads_what_it_wrote(self) -> None:
         made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
-from asyncflow.kube.store import Store
+from asyncflow.kube.store import TASKS_AT_HAND, Store
 from builders import T0, job_body, pod_body, task_body
 
 
@@ -139,3 +139,31 @@ def test_a_pod_that_is_looked_for_and_not_there_is_gone(store: Store) -> None:
     assert not store.pods_of("uid-order-1")[0].gone
     store.looked("job-order-1-1", "uid-order-1", T0)
     assert store.pods_of("uid-order-1")[0].gone
+
+
+def test_a_task_that_is_not_at_hand_is_the_same_when_it_is_read_again(store: Store) -> None:
+    body = task_body(version=5, priority=5)
+    body["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+    applied = "kubectl.kubernetes.io/last-applied-configuration"
+    body["metadata"]["annotations"] = {applied: "{}", names.RETRY_NOW_ANNOTATION: "please"}
+    store.put_task(body)
+    before = store.tasks.get("uid-order-1")
+    for number in range(TASKS_AT_HAND):
+        store.put_task(task_body(name=f"other-{number}"))
+    again = store.tasks.get("uid-order-1")
+    assert before is not None
+    assert again is not None
+    assert again is not before, "it was not at hand any more"
+    assert again.metadata.annotations == {names.RETRY_NOW_ANNOTATION: "please"}
+    assert again == before.model_copy(update={"metadata": again.metadata})
+    assert len(store.tasks) == TASKS_AT_HAND + 1
+
+
+def test_a_job_that_changed_in_nothing_that_matters_wakes_nobody(store: Store, changed: list[str]) -> None:
+    store.put_task(task_body())
+    store.put_job(job_body(version=2))
+    changed.clear()
+    assert store.put_job(job_body(version=3))
+    assert changed == []
+    store.put_job(job_body(version=4, active=1))
+    assert changed == ["uid-order-1"]

@@ -88,7 +88,6 @@ def attempt_job(
         names.TASK_UID_LABEL: meta.uid,
         names.TASK_NAME_LABEL: meta.name,
         names.TYPE_LABEL: task.spec.task_type_name,
-        names.STAGE_LABEL: "0",
         names.ATTEMPT_LABEL: str(attempt),
     }
     name = job_name(meta.name, 0, attempt)
@@ -100,15 +99,20 @@ def attempt_job(
             "namespace": meta.namespace,
             "labels": labels,
             "annotations": {
-                names.RUN_ANNOTATION: str(run),
-                names.ATTEMPT_SECONDS_ANNOTATION: str(rules.attempt_seconds),
-                names.GRACE_SECONDS_ANNOTATION: str(rules.grace_seconds),
-                names.MARGIN_SECONDS_ANNOTATION: str(rules.margin_seconds),
-                names.PENDING_SECONDS_ANNOTATION: str(rules.pending_seconds),
-                names.LEASE_HOLDER_ANNOTATION: name,
-                names.LEASE_TOKEN_ANNOTATION: str(token),
-                names.LEASE_ACQUIRED_ANNOTATION: format_time(now),
-                names.LEASE_EXPIRES_ANNOTATION: format_time(lease.provisional_expiry(now, deadline, rules)),
+                names.RULES_ANNOTATION: _text(
+                    run=run,
+                    stage=0,
+                    attemptSeconds=rules.attempt_seconds,
+                    graceSeconds=rules.grace_seconds,
+                    marginSeconds=rules.margin_seconds,
+                    pendingSeconds=rules.pending_seconds,
+                ),
+                names.LEASE_ANNOTATION: _text(
+                    holder=name,
+                    token=token,
+                    acquired=format_time(now),
+                    expires=format_time(lease.provisional_expiry(now, deadline, rules)),
+                ),
             },
             # Kubernetes' own: when the task is deleted, the Job's name stays taken until its pods are gone.
             "finalizers": ["foregroundDeletion"],
@@ -134,6 +138,10 @@ def attempt_job(
             "template": _pod_template(rules, labels, environment(task, rules, attempt, run, token)),
         },
     }
+
+
+def _text(**values: int | str) -> str:
+    return orjson.dumps(values).decode()
 
 
 KEPT = (

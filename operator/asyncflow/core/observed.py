@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from asyncflow.api import names
 from asyncflow.api.meta import parse_time
 
@@ -138,6 +140,9 @@ def job_view(body: dict[str, Any]) -> JobView | None:
     last = conditions.get("Complete") or conditions.get("Failed") or conditions.get("FailureTarget") or {}
     finish_time = _time(status.get("completionTime") or last.get("lastTransitionTime"))
     deleted = _time(meta.get("deletionTimestamp"))
+    rules, lease = (
+        _record(annotations.get(name)) for name in (names.RULES_ANNOTATION, names.LEASE_ANNOTATION)
+    )
     return JobView(
         namespace=meta["namespace"],
         name=meta["name"],
@@ -147,8 +152,8 @@ def job_view(body: dict[str, Any]) -> JobView | None:
         task_name=labels.get(names.TASK_NAME_LABEL, ""),
         type_name=labels.get(names.TYPE_LABEL, ""),
         attempt=_number(labels.get(names.ATTEMPT_LABEL)),
-        run=_number(annotations.get(names.RUN_ANNOTATION)) or 1,
-        stage=_number(labels.get(names.STAGE_LABEL)),
+        run=_count(rules.get("run")) or 1,
+        stage=_count(rules.get("stage")),
         created=parse_time(meta["creationTimestamp"]),
         deleting="deletionTimestamp" in meta,
         complete="Complete" in conditions,
@@ -166,13 +171,13 @@ def job_view(body: dict[str, Any]) -> JobView | None:
         never_bound=names.NEVER_BOUND_ANNOTATION in annotations,
         start_time=_time(status.get("startTime")),
         deadline_seconds=(body.get("spec") or {}).get("activeDeadlineSeconds") or 0,
-        attempt_seconds=_number(annotations.get(names.ATTEMPT_SECONDS_ANNOTATION)),
-        grace_seconds=_number(annotations.get(names.GRACE_SECONDS_ANNOTATION)),
-        margin_seconds=_number(annotations.get(names.MARGIN_SECONDS_ANNOTATION)),
-        pending_seconds=_number(annotations.get(names.PENDING_SECONDS_ANNOTATION)),
-        lease_token=_number(annotations.get(names.LEASE_TOKEN_ANNOTATION)),
-        lease_acquired=_time(annotations.get(names.LEASE_ACQUIRED_ANNOTATION)),
-        lease_expires=_time(annotations.get(names.LEASE_EXPIRES_ANNOTATION)),
+        attempt_seconds=_count(rules.get("attemptSeconds")),
+        grace_seconds=_count(rules.get("graceSeconds")),
+        margin_seconds=_count(rules.get("marginSeconds")),
+        pending_seconds=_count(rules.get("pendingSeconds")),
+        lease_token=_count(lease.get("token")),
+        lease_acquired=_time(lease.get("acquired")),
+        lease_expires=_time(lease.get("expires")),
     )
 
 
@@ -268,9 +273,22 @@ def _number(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0
 
 
-def _time(text: str | None) -> datetime | None:
+def _count(value: object) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _record(text: str | None) -> dict[str, Any]:
+    """Return what an annotation holds as JSON; nothing, if somebody has put other text there."""
     try:
-        return parse_time(text) if text else None
+        found = orjson.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        return parse_time(text) if isinstance(text, str) and text else None
     except ValueError:
         return None
 

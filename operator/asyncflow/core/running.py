@@ -28,8 +28,9 @@ from asyncflow.core.times import total_end
 RECORD_AFTER = timedelta(seconds=4)
 """A running attempt goes into the status once it has lasted so long: a short one costs no write of its own.
 
-A Job's creation time has whole seconds, and the Job controller gathers pod updates for a second: an attempt
-whose process ends at once takes two to three. Then its pod is looked for, and all that is known of it is
+It lasts from when the Job controller takes up its Job: of thousands at once each waits for that. Times of the
+API have whole seconds, and the Job controller gathers pod updates for a second: an attempt whose process ends
+at once takes two to three. Then its pod is looked for, and all that is known of it is
 written at once; as long as no node has accepted it and nothing speaks against that, nothing is written.
 """
 
@@ -41,6 +42,10 @@ EVIDENCE_AFTER = timedelta(seconds=2)
 
 EXPLAIN_AFTER = timedelta(seconds=8)
 """How long a Job may be without a pod before its events are asked why."""
+
+BACKLOG_AFTER = timedelta(seconds=60)
+"""How long nothing may speak against a Job's pod before people hear that there is none: of thousands of Jobs
+at once each waits its turn with the Job controller, and a word to each is a write."""
 
 LOOK_AGAIN_AFTER = timedelta(seconds=3)
 LOOK_AGAIN_AT_LEAST = timedelta(seconds=60)
@@ -89,11 +94,11 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
     job, status = folded.live, folded.status
     assert job is not None
     pod = pod_of(seen, job.uid)
-    record_at = job.created + RECORD_AFTER
+    record_at = taken_up(job) + RECORD_AFTER
     wakes: list[datetime] = []
     actions: list[Action] = []
 
-    obstacle = _obstacle(seen, job, pod)
+    obstacle = _obstacle(seen, job, pod, now)
     stop, until = _reason_to_stop(seen, folded, job, pod, obstacle, now)
     if until is not None:
         wakes.append(until)
@@ -126,7 +131,7 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
 
     if now < record_at and not stop:
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
-    at_the_latest = job.created + RECORD_ANYWAY
+    at_the_latest = taken_up(job) + RECORD_ANYWAY
     unseen = pod is None and job.uid not in seen.looked
     if not reason and not _accepted(pod) and (now < at_the_latest or unseen):
         actions += [FindPod()] if job.has_pod else []
@@ -186,17 +191,25 @@ def _reason_to_stop(
     return "", min((t for t in (end, due) if t is not None and t > now), default=None)
 
 
+def taken_up(job: JobView) -> datetime:
+    """Return when the Job controller took up a Job; as long as it did not, when the Job was created."""
+    return job.start_time or job.created
+
+
 def _accepted(pod: PodView | None) -> bool:
     return pod is not None and pod.start_time is not None
 
 
-def _obstacle(seen: Snapshot, job: JobView, pod: PodView | None) -> Obstacle | None:
+def _obstacle(seen: Snapshot, job: JobView, pod: PodView | None, now: datetime) -> Obstacle | None:
     """Return what keeps an attempt from running: of its pod, or of the Job that has none."""
     if pod is not None and not pod.terminal and pod.obstacle:
         return Obstacle(pod.obstacle, pod.obstacle_message, job.created, job.uid)
     found = seen.obstacle
-    without_pod = not job.has_pod and not job.ending
-    return found if found is not None and found.job_uid == job.uid and without_pod else None
+    if found is None or found.job_uid != job.uid or job.has_pod or job.ending:
+        return None
+    if found.reason == BACKLOG and now < job.created + BACKLOG_AFTER:
+        return None
+    return found
 
 
 def _next_explanation(seen: Snapshot, job: JobView) -> datetime:

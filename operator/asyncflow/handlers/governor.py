@@ -7,6 +7,7 @@ may have missed that a Job is gone.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from asyncflow.api import names
@@ -14,7 +15,7 @@ from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
 from asyncflow.core.admission import Admission, TypeKey
 from asyncflow.core.observed import JobView, node_view
-from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY
+from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
 from asyncflow.kube.store import Store
 
@@ -56,8 +57,10 @@ class Governor:
         labels = f"{names.OURS},{names.TYPE_LABEL}={key[1]}"
         pods = (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items
         stuck = [task for task in tasks if is_true(task.status.conditions, STUCK)]
+        changed = set()
         for name in sorted({body["spec"].get("nodeName", "") for body in pods} - {""}):
-            await self._look_at_node(name, now, NODE_KNOWN_FOR)
+            if await self._look_at_node(name, now, NODE_KNOWN_FOR):
+                changed.add(name)
         for name in sorted({name for task in stuck for name in self._nodes_of(task)}):
             await self._look_at_node(name, now, timedelta(0))
         for body in pods:
@@ -65,9 +68,11 @@ class Governor:
         for task in stuck:
             for job in self._store.jobs_of(task.metadata.uid):
                 await self._look_at_job(job)
+            self._enqueue(task.metadata.uid)
         for task in tasks:
             self._note_without_pod(task, now)
-            self._enqueue(task.metadata.uid)
+            if changed & self._nodes_of(task):
+                self._enqueue(task.metadata.uid)
 
     def _nodes_of(self, task: AsyncTask) -> set[str]:
         """Return where attempts of a task are known to run."""
@@ -80,7 +85,7 @@ class Governor:
         uid = task.metadata.uid
         found = {pod.job_uid for pod in self._store.pods_of(uid)}
         for job in self._store.jobs_of(uid):
-            if not job.has_pod or job.finished or job.closed or now < job.created + RECORD_ANYWAY:
+            if not job.has_pod or job.finished or job.closed or now < taken_up(job) + RECORD_ANYWAY:
                 continue
             if job.uid not in found:
                 self._store.looked(job.uid, uid, now)
@@ -92,12 +97,14 @@ class Governor:
     def _has_run(self, task: AsyncTask, now: datetime) -> bool:
         """Tell whether an attempt has run long enough to be looked at, or is known by its record only."""
         jobs = [job for job in self._store.jobs_of(task.metadata.uid) if not job.finished]
-        return not jobs or any(now >= job.created + RECORD_AFTER for job in jobs)
+        return not jobs or any(job.has_pod and now >= taken_up(job) + RECORD_AFTER for job in jobs)
 
-    async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> None:
+    async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> bool:
+        """Look at a node, unless it is known well enough; tell whether it is not as it was."""
         seen = self._nodes_seen.get(name)
         if seen is not None and now - seen <= known_for:
-            return
+            return False
+        before = self._store.node(name)
         try:
             node = node_view(await self._client.get(NODES, None, name), now)
         except ApiError as error:
@@ -106,12 +113,13 @@ class Governor:
                 self._store.drop_node(name)
             else:
                 logger.warning("node %s can't be looked at: %s", name, error)
-            return
+            return error.not_found and before is not None
         self._store.put_node(node)
         if node.out_of_service:
             self._nodes_seen.pop(name, None)  # looked at each time, lest the taint outlive its day here
         else:
             self._nodes_seen[name] = now
+        return before is None or replace(before, seen=node.seen) != node
 
     async def _look_at_job(self, job: JobView) -> None:
         try:

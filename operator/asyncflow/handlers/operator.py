@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 from asyncflow.api import names
@@ -20,19 +23,17 @@ from asyncflow.kube.client import (
     ApiClient,
     ApiError,
     ApiUnreachable,
-    Body,
-    Resource,
 )
 from asyncflow.kube.connection import Connection
 from asyncflow.kube.elector import Elector
+from asyncflow.kube.reflector import Reflector, Source
 from asyncflow.kube.store import Store
 from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FAILED_PODS = "status.phase=Failed"
-UNSUCCESSFUL_PODS = "status.phase!=Succeeded"
-"""A pod without Job or record is an attempt all the same."""
+FOLLOWED = ("tasks", "jobs", "pods")
+"""Kinds that come in thousands. The others are kopf's to watch: `asyncflow.handlers.watch`."""
 
 RESYNC_CHECK = 5.0
 """Seconds between looks whether requests were left unanswered."""
@@ -44,7 +45,7 @@ START_PAUSE = 2.0
 class Operator:
     """The store, which is kept warm at all times, and the work, which is done while this operator leads."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, settings: Settings, client: ApiClient | None = None) -> None:
         self.connection = connection
         self.settings = settings
         self.store = Store(self._task_changed, self._type_changed, self._lock_changed)
@@ -58,11 +59,17 @@ class Operator:
             renew_seconds=settings.renew_seconds,
             request_seconds=settings.request_seconds,
         )
-        self.client = ApiClient(
+        self.client = client or ApiClient(
             connection,
             write_seconds=settings.request_seconds,
             may_write=lambda: self.elector.leading,
         )
+        self._kinds = {
+            kind: [Reflector(self.client, source, namespace) for namespace in settings.namespaces or (None,)]
+            for kind, source in _sources(self.store).items()
+        }
+        self._read_time = -math.inf
+        self._missed_then = 0
         self._work: Work | None = None
         self._failure: str | None = None
         self._stopping = False
@@ -85,12 +92,17 @@ class Operator:
     async def running(self) -> AsyncIterator[None]:
         """Lead and work, or stand by, until the block ends; then finish what is under way."""
         leading = asyncio.create_task(self._lead_and_stand_by(), name="leadership")
+        following = [reflector.follow() for kind in FOLLOWED for reflector in self._kinds[kind]]
+        reading = [asyncio.create_task(self._guard(work)) for work in (self._keep_reading(), *following)]
         try:
             yield
         finally:
             self._stopping = True
             leading.cancel()
             await asyncio.gather(leading, return_exceptions=True)
+            for task in reading:
+                task.cancel()
+            await asyncio.gather(*reading, return_exceptions=True)
             await self.elector.give_back()
 
     async def _lead_and_stand_by(self) -> None:
@@ -123,7 +135,7 @@ class Operator:
         try:
             async with work.running() as tasks:
                 try:
-                    await self._resync()
+                    await asyncio.Event().wait()
                 finally:
                     if self._stopping:
                         logger.info("stopping: no more work is taken up")
@@ -138,24 +150,32 @@ class Operator:
         self._work.begin()
         return self._work
 
-    async def _resync(self) -> None:
-        """Put right what a watch missed, from time to time: soon, if the API server was away."""
-        clock = asyncio.get_running_loop().time
-        synced, unanswered = clock(), self._unanswered
+    # Reading the cluster
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            self._failure = f"the cluster is not followed any more: {error!r}"
+            logger.exception("the cluster is not followed any more; the operator has to be restarted")
+
+    async def _keep_reading(self) -> None:
+        """Read all anew from time to time: soon, if changes were missed, or a request had no answer."""
         while True:
             await asyncio.sleep(min(self.settings.resync_seconds, RESYNC_CHECK))
-            if clock() >= synced + self.settings.resync_seconds or self._unanswered > unanswered:
-                synced, unanswered = clock(), self._unanswered
-                try:
-                    await self._sync()
-                except (ApiError, ApiUnreachable) as error:
-                    logger.warning("resync failed and is tried again: %s", error)
+            due = time.monotonic() >= self._read_time + self.settings.resync_seconds
+            if not due and self._missed == self._missed_then:
+                continue
+            try:
+                await self._sync()
+            except (ApiError, ApiUnreachable) as error:
+                self._read_time = -math.inf
+                logger.warning("the cluster can't be read, and is tried again: %s", error)
 
     @property
-    def _unanswered(self) -> int:
-        return self.client.unanswered + self._lease_client.unanswered
-
-    # Reading the cluster
+    def _missed(self) -> int:
+        lost = sum(reflector.lost for kind in self._kinds.values() for reflector in kind)
+        return lost + self.client.unanswered + self._lease_client.unanswered
 
     async def _sync_until_done(self) -> None:
         while True:
@@ -167,34 +187,16 @@ class Operator:
 
     async def _sync(self) -> None:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
-        types = await self._read(self.store.put_type, TYPES)
-        tasks = await self._read(self.store.put_task, TASKS)
-        jobs = await self._read(self.store.put_job, JOBS, labels=names.OURS)
-        locks = await self._read(self.store.put_lock, LEASES, labels=names.LOCKS)
-        await self._read(self.store.put_pod, PODS, labels=names.OURS, fields=UNSUCCESSFUL_PODS)
-        dropped = self.store.retain(types=types, tasks=tasks, jobs=jobs, locks=locks)
+        self._read_time, self._missed_then = time.monotonic(), self._missed
+        read: dict[str, tuple[set[str], int]] = {}
+        for kind, reflectors in self._kinds.items():
+            parts = [await reflector.read() for reflector in reflectors]
+            uids = set[str]().union(*(uids for uids, _ in parts))
+            read[kind] = uids, min(version for _, version in parts)
+        del read["pods"]
+        dropped = self.store.retain(**read)
         if dropped:
-            logger.info("resync: %d objects were deleted unseen", dropped)
-
-    async def _read(
-        self,
-        put: Callable[[Body], object],
-        resource: Resource,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-    ) -> tuple[set[str], int]:
-        """Read all objects of a kind into the store; return their uids and the version of the list."""
-        uids: set[str] = set()
-        versions: list[int] = []
-        namespaces: tuple[str | None, ...] = self.settings.namespaces or (None,)
-        for namespace in namespaces:
-            async for part in self.client.parts(resource, namespace, labels=labels, fields=fields):
-                for body in part.items:
-                    put(body)
-                    uids.add(body["metadata"]["uid"])
-            versions.append(int(part.resource_version))
-        return uids, min(versions)
+            logger.info("%d objects were deleted unseen", dropped)
 
     # What has changed
 
@@ -209,6 +211,24 @@ class Operator:
     def _lock_changed(self, lock: LockId) -> None:
         if self._work is not None:
             self._work.lock_changed(lock)
+
+
+def _sources(store: Store) -> dict[str, Source]:
+    """Return what the store is filled from, by what it is called there."""
+    return {
+        "types": Source(TYPES, store.put_type, store.drop_type),
+        "tasks": Source(TASKS, store.put_task, store.drop_task),
+        "jobs": Source(JOBS, store.put_job, store.drop_job, labels=names.OURS),
+        "locks": Source(LEASES, store.put_lock, store.drop_lock, labels=names.LOCKS),
+        # One that is gone still bears witness; one without Job or record is an attempt, too.
+        "pods": Source(
+            PODS,
+            store.put_pod,
+            labels=names.OURS,
+            fields="status.phase!=Succeeded",
+            watched_fields="status.phase=Failed",
+        ),
+    }
 
 
 def _advice(error: ApiError | ApiUnreachable) -> str:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asyncflow.core.admission import Admission, LockId, TypeKey
-from asyncflow.core.requests import retry_now
 from asyncflow.handlers.clock import utc_now
 from asyncflow.handlers.governor import Governor
 from asyncflow.handlers.sweeper import Sweeper
@@ -90,14 +89,11 @@ class Work:
                 task = self._store.tasks.get(job.task_uid)
                 lock = self._store.lock_id(task) if task is not None else None
                 self._admission.occupy(job.task_uid, (job.namespace, job.type_name), lock)
-                self._task_queue.add(job.task_uid)
         for lock_view in self._store.locks.values():
             self.lock_changed((lock_view.namespace, lock_view.name))
             self._task_queue.add(lock_view.task_uid)
-        for task in self._store.tasks.values():
-            uid, ended = task.metadata.uid, task.status.phase.terminal
-            if not ended or self._store.jobs_of(uid) or retry_now(task) is not None:
-                self._task_queue.add(uid)
+        for uid in self._store.to_look_at():
+            self._task_queue.add(uid)
         for key in self._store.type_keys():
             self.type_changed(key, True)  # its tasks are known now: all of them ask before one is let in
 

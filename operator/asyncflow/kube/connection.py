@@ -1,7 +1,10 @@
 """How the API server is reached: address, trust, identity, and one shared HTTP session."""
 
+import math
 import os
 import ssl
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,9 @@ from kubernetes.client import Configuration
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 USER_AGENT = "asyncflow"
+
+TOKEN_SECONDS = 10.0
+"""How long a token is used before it is asked for again: that costs as much as the rest of a request."""
 
 
 class ConnectionFailed(Exception):
@@ -29,16 +35,24 @@ class Timeouts:
 class Connection:
     """One API server, and HTTP sessions to it: ours, and one for kopf's watches.
 
-    A token that expires is read anew in time: the configuration's own hook is asked before each request (the
+    A token that expires is read anew in time: the configuration's own hook is asked every ten seconds (the
     kubelet renews a projected token's file long before its end). A session that was closed is replaced at its
     next use.
     """
 
-    def __init__(self, settings: Configuration, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        settings: Configuration,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._timeouts = timeouts or Timeouts()
         self._session: aiohttp.ClientSession | None = None
         self._tls = _tls_context(settings)
+        self._clock = clock
+        self._token = ""
+        self._token_until = -math.inf
 
     @property
     def server(self) -> str:
@@ -74,9 +88,11 @@ class Connection:
     async def _authenticate(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization")
-        if token:
-            request.headers["Authorization"] = "Bearer " + token.split(" ", 1)[-1].strip()
+        if (now := self._clock()) >= self._token_until:
+            token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+            self._token, self._token_until = token.split(" ", 1)[-1].strip(), now + TOKEN_SECONDS
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return await send(request)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
+import orjson
 from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
@@ -22,11 +23,17 @@ from asyncflow.core.census import Census, Entry
 from asyncflow.core.history import is_recorded
 from asyncflow.core.naming import lock_name
 from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_view, lock_view, pod_view
+from asyncflow.core.requests import retry_now
 from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
 from asyncflow.core.validate import judged_by, matters_to_tasks
-from asyncflow.kube.table import Table
+from asyncflow.kube.table import PackedTable, Table
 
 logger = logging.getLogger(__name__)
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+TASKS_AT_HAND = 4096
+"""How many tasks are kept as objects, of 5 KiB each; the others as text, of half a KiB."""
 
 Body = dict[str, Any]
 K = TypeVar("K")
@@ -53,7 +60,7 @@ class Store:
         self._task_changed = task_changed
         self._type_changed = type_changed
         self._lock_changed = lock_changed
-        self.tasks: Table[AsyncTask] = Table()
+        self.tasks: PackedTable[AsyncTask] = PackedTable(unpacked, at_hand=TASKS_AT_HAND)
         self.jobs: Table[JobView] = Table()
         self.locks: Table[LockView] = Table()
         self._types: Table[TaskType] = Table()
@@ -66,6 +73,7 @@ class Store:
         self._lock_uids: dict[LockId, str] = {}
         self._locks_of: defaultdict[str, Uids] = defaultdict(dict)
         self._nodes: dict[str, NodeView] = {}
+        self._asked: Uids = {}
         self._gone: set[str] = set()
         self._looked: dict[str, datetime] = {}
 
@@ -83,6 +91,13 @@ class Store:
     def census(self, key: TypeKey) -> Census:
         """Return the tasks of a type, counted."""
         return self._censuses[key]
+
+    def to_look_at(self) -> Iterable[str]:
+        """Return the tasks for which something may be due: all but those that ended and left no Job."""
+        for census in self._censuses.values():
+            yield from census.open()
+        yield from list(self._jobs_of)
+        yield from list(self._asked)
 
     def jobs_of(self, task_uid: str) -> list[JobView]:
         """Return the Jobs of a task that are there or were not yet judged."""
@@ -156,15 +171,20 @@ class Store:
 
     def put_task(self, body: Body) -> bool:
         """Keep a task; tell whether that was news."""
+        uid, version = _identity(body)
+        if not self.tasks.is_news(uid, version):
+            return False
         try:
             task = AsyncTask.model_validate(body)
         except ValidationError as error:
             _log_invalid(body, error)
             return False
-        uid = task.metadata.uid
-        if not self.tasks.put(uid, int(task.metadata.resource_version), task):
-            return False
+        self.tasks.put(uid, version, packed(body), task)
         self.census(task.type_key).put(uid, Entry.of(task))
+        if task.status.phase.terminal and retry_now(task) is not None:
+            self._asked[uid] = None
+        else:
+            self._asked.pop(uid, None)
         self._forget_unneeded(uid)
         self._task_changed(uid)
         return True
@@ -172,6 +192,7 @@ class Store:
     def drop_task(self, uid: str) -> None:
         """Forget a task that was deleted; its Jobs are forgotten when they go."""
         task = self.tasks.drop(uid)
+        self._asked.pop(uid, None)
         self._locks_changed(uid)
         if task is not None:
             self.census(task.type_key).drop(uid)
@@ -221,14 +242,14 @@ class Store:
 
     def put_job(self, body: Body) -> bool:
         """Keep a Job of ours; tell whether that was news."""
-        job = job_view(body)
-        if job is None:
+        if not self.jobs.is_news(*_identity(body)) or (job := job_view(body)) is None:
             return False
         before = self.jobs.get(job.uid)
         if before is not None and before.has_pod and not job.has_pod:
             job = replace(job, has_pod=True)  # it had one: that there is none now says nothing
-        if not self.jobs.put(job.uid, int(job.resource_version), job):
-            return False
+        self.jobs.put(job.uid, int(job.resource_version), job)
+        if before is not None and replace(before, resource_version=job.resource_version) == job:
+            return True  # nothing in it is looked at
         if before is not None and (job.finished, job.closed) != (before.finished, before.closed):
             self._looked.pop(job.uid, None)  # what was seen of its pods before does not tell its end
         self._jobs_of[job.task_uid][job.uid] = None
@@ -260,7 +281,7 @@ class Store:
     def put_pod(self, body: Body) -> bool:
         """Keep what is known of a pod of ours. A pod that is gone is kept as it was last seen."""
         pod = pod_view(body)
-        if pod is None or (self.tasks.get(pod.task_uid) is None and self.jobs.get(pod.job_uid) is None):
+        if pod is None or (pod.task_uid not in self.tasks and pod.job_uid not in self.jobs):
             return False
         if not self._pods.put(pod.uid, int(pod.resource_version), pod):
             return False
@@ -290,6 +311,10 @@ class Store:
         _discard(self._locks_of, lock.task_uid, uid)
         self._forget_unneeded(lock.task_uid)
         self._lock_changed(key)
+
+    def node(self, name: str) -> NodeView | None:
+        """Return what was last seen of a node."""
+        return self._nodes.get(name)
 
     def put_node(self, node: NodeView) -> None:
         """Keep what was seen of a node."""
@@ -369,6 +394,26 @@ def _discard(index: defaultdict[K, Uids], key: K, value: str) -> None:
         values.pop(value, None)
         if not values:
             del index[key]
+
+
+def packed(body: Body) -> bytes:
+    """Return a task's text, without what nobody here reads."""
+    meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    if LAST_APPLIED in (meta.get("annotations") or ()):
+        meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k != LAST_APPLIED}
+    text = orjson.dumps({"metadata": meta, "spec": body["spec"], "status": body.get("status") or {}})
+    return bytes(memoryview(text))  # a copy: orjson's own holds 4 KiB, however short it is
+
+
+def unpacked(text: bytes) -> AsyncTask:
+    """Return the task of that text."""
+    return AsyncTask.model_validate(orjson.loads(text))
+
+
+def _identity(body: Body) -> tuple[str, int]:
+    """Return an object's uid and version."""
+    meta = body["metadata"]
+    return meta["uid"], int(meta["resourceVersion"])
 
 
 def _log_invalid(body: Body, error: ValidationError) -> None:

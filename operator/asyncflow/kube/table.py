@@ -1,6 +1,6 @@
 """Objects of one kind as they come in, from lists, watches and answers, in whatever order."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -34,10 +34,17 @@ class Table(Generic[T]):
         """Return all objects."""
         return (value for _, value in self._rows.values())
 
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._rows
+
+    def is_news(self, uid: str, version: int) -> bool:
+        """Tell whether this is newer than what is there: most of what comes in has been seen before."""
+        row = self._rows.get(uid)
+        return uid not in self._graves and version > (row[0] if row is not None else self._complete_at)
+
     def put(self, uid: str, version: int, value: T) -> bool:
         """Keep an object if it is newer than what is there; tell whether it was."""
-        row = self._rows.get(uid)
-        if uid in self._graves or version <= (row[0] if row is not None else self._complete_at):
+        if not self.is_news(uid, version):
             return False
         self._rows[uid] = (version, value)
         return True
@@ -58,3 +65,63 @@ class Table(Generic[T]):
         """Note a complete list; return the uids of objects that it should show and does not."""
         self._complete_at = max(self._complete_at, version)
         return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
+
+
+class PackedTable(Generic[T]):
+    """Objects of a kind that comes in tens of thousands: kept as text, but for those that were used last.
+
+    Args:
+        unpack: reads an object's text.
+        at_hand: how many are kept as objects, too.
+    """
+
+    def __init__(self, unpack: Callable[[bytes], T], *, at_hand: int) -> None:
+        self._unpack = unpack
+        self._most_at_hand = at_hand
+        self._at_hand: dict[str, T] = {}
+        self._texts: Table[bytes] = Table()
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._texts
+
+    def get(self, uid: str) -> T | None:
+        """Return the object, if it is there."""
+        value = self._at_hand.pop(uid, None)
+        if value is None:
+            text = self._texts.get(uid)
+            if text is None:
+                return None
+            value = self._unpack(text)
+        self._keep_at_hand(uid, value)
+        return value
+
+    def is_news(self, uid: str, version: int) -> bool:
+        """Tell whether this is newer than what is there."""
+        return self._texts.is_news(uid, version)
+
+    def put(self, uid: str, version: int, text: bytes, value: T) -> bool:
+        """Keep an object, whose text this is, if it is newer than what is there; tell whether it was."""
+        if not self._texts.put(uid, version, text):
+            return False
+        self._at_hand.pop(uid, None)
+        self._keep_at_hand(uid, value)
+        return True
+
+    def drop(self, uid: str) -> T | None:
+        """Forget an object for good; return it if it was there."""
+        value = self.get(uid)
+        self._at_hand.pop(uid, None)
+        self._texts.drop(uid)
+        return value
+
+    def compare(self, uids: set[str], version: int) -> list[str]:
+        """Note a complete list; return the uids of objects that it should show and does not."""
+        return self._texts.compare(uids, version)
+
+    def _keep_at_hand(self, uid: str, value: T) -> None:
+        self._at_hand[uid] = value
+        if len(self._at_hand) > self._most_at_hand:
+            del self._at_hand[next(iter(self._at_hand))]

@@ -1,0 +1,87 @@
+"""A control plane for measuring, and the operator on it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from admin_api import AdminApi
+from clusters.controlplane import ControlPlane
+from operator_process import OperatorProcess, install, kubeconfig_of_operator
+
+OPERATOR = "asyncflow"
+READY_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One control plane, and how to get there."""
+
+    control_plane: ControlPlane
+    api: AdminApi
+    kubeconfig: Path
+    """The operator's, with its real rights."""
+    log: Path
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, directory: Path, *, kube_api_qps: int | None) -> AsyncIterator["Bench"]:
+        """Start a control plane with the operator's CRDs and rights; stop it in the end.
+
+        Args:
+            directory: where its files are.
+            kube_api_qps: the controller-manager's limit of requests a second; None leaves its own, 20.
+        """
+        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+        with ControlPlane.start(directory / "control-plane", kube_api_qps=kube_api_qps) as control_plane:
+            install(control_plane)
+            kubeconfig = kubeconfig_of_operator(control_plane, directory / "operator.kubeconfig")
+            async with AdminApi(control_plane) as api:
+                yield cls(control_plane, api, kubeconfig, directory / "operator.log")
+
+    def new_operator(self) -> OperatorProcess:
+        """Return an operator with its own defaults, which does not run yet."""
+        return OperatorProcess(
+            self.kubeconfig,
+            self.log,
+            leading={"ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system"},
+            ASYNCFLOW_IDENTITY=f"bench-{uuid4().hex[:8]}",
+        )
+
+    @contextmanager
+    def operator(self, *, needed: bool = True) -> Iterator[dict[str, int]]:
+        """Run the operator, if it is needed; yield the process ids of all that runs, by name."""
+        if not needed:
+            yield self.control_plane.pids
+            return
+        process = self.new_operator()
+        process.start(wait=False)
+        try:
+            process.wait_ready(READY_SECONDS)
+            yield {**self.control_plane.pids, OPERATOR: process.pid}
+        finally:
+            process.stop()
+
+
+def say(text: str) -> None:
+    """Report progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, every: float = 0.1) -> None:
+    """Ask again and again until it is so.
+
+    Raises:
+        TimeoutError: it is not so after so many seconds.
+    """
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # the API server is asked, nothing tells
+            await asyncio.sleep(every)
+
+
+async def is_empty(api: AdminApi, path: str) -> bool:
+    """Tell whether a collection has no objects."""
+    return not (await api.send("GET", path, limit="1"))["items"]

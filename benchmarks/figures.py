@@ -1,0 +1,128 @@
+"""The figures that are written down, each with its spread."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.bench import OPERATOR
+from benchmarks.latency import Latencies, quantile
+from benchmarks.standing import Standing
+from benchmarks.throughput import Throughput
+
+JOB = "batch/jobs"
+STATUS = "asyncflow.dev/asynctasks/status"
+TYPE_STATUS = "asyncflow.dev/tasktypes/status"
+LEASE = "coordination.k8s.io/leases"
+EVENTS = ("events", "events.k8s.io/events")
+
+
+@dataclass
+class Figures:
+    """Everything that was measured in one go."""
+
+    throughput: dict[str, list[tuple[Throughput, Throughput]]] = field(default_factory=dict)
+    """Pairs of runs, of bare Jobs and of AsyncTasks, by the name of the setting."""
+    latencies: list[Latencies] = field(default_factory=list)
+    beside_finished: dict[int, list[Throughput]] = field(default_factory=dict)
+    """Runs of tasks by the number of those that had ended before."""
+    standing: dict[int, list[Standing]] = field(default_factory=dict)
+    """Starts of an operator by the number of tasks that it found."""
+
+    @property
+    def wrong(self) -> list[str]:
+        """What was not as it has to be, in any run."""
+        runs = [run for pairs in self.throughput.values() for pair in pairs for run in pair]
+        runs += [run for beside in self.beside_finished.values() for run in beside]
+        wrong = [*(run.wrong for run in runs), *(run.wrong for run in self.latencies)]
+        return [line for lines in wrong for line in lines]
+
+    def summary(self) -> dict[str, Any]:
+        """Return each figure with its minimum, median, maximum and number of runs."""
+        found: dict[str, dict[str, float]] = {}
+        for setting, pairs in self.throughput.items():
+            found[f"ratio_{setting}"] = spread([tasks.per_second / jobs.per_second for jobs, tasks in pairs])
+            found[f"ratio_{setting}_cleaned"] = spread(
+                [tasks.cleaned_per_second / jobs.cleaned_per_second for jobs, tasks in pairs]
+            )
+        if pairs := self.throughput.get("tuned", []):
+            found["writes_per_task"] = spread([writes_per_task(*pair) for pair in pairs])
+            found["deletes_per_task_to_clean"] = spread([_deletes(tasks) for _, tasks in pairs])
+            found["operator_cpu_ms_per_task"] = spread(
+                [1000 * tasks.used.cpu[OPERATOR] / tasks.objects for _, tasks in pairs]
+            )
+        if self.latencies:
+            for name in ("create_to_job", "end_to_succeeded"):
+                for share, word in ((0.5, "median"), (0.99, "p99")):
+                    values = [quantile(getattr(run, name), share) for run in self.latencies]
+                    found[f"{name}_{word}_ms"] = spread(values)
+        if none := self.beside_finished.get(0, []):
+            usual = statistics.median(run.per_second for run in none)
+            for there, beside in self.beside_finished.items():
+                if there:
+                    found[f"ratio_beside_{there}_finished"] = spread([r.per_second / usual for r in beside])
+        empty = [start.memory_kib for start in self.standing.get(0, [])]
+        for tasks, starts in sorted(self.standing.items()):
+            if not tasks:
+                continue
+            found[f"ready_seconds_{tasks}"] = spread([start.ready_seconds for start in starts])
+            found[f"counted_seconds_{tasks}"] = spread([start.counted_seconds for start in starts])
+            found[f"idle_cpu_percent_{tasks}"] = spread([start.idle_cpu_percent for start in starts])
+            if empty:
+                more = [(start.memory_kib - statistics.median(empty)) / tasks for start in starts]
+                found[f"memory_kib_per_task_{tasks}"] = spread(more)
+        if largest := max(self.standing, default=0):
+            found["memory_kib_per_task"] = found[f"memory_kib_per_task_{largest}"]
+        return {name: _rounded(values) for name, values in found.items()}
+
+    def runs(self) -> dict[str, list[dict[str, Any]]]:
+        """Return every run of objects, with what each process used."""
+        return {
+            setting: [_described(run) for pair in pairs for run in pair]
+            for setting, pairs in self.throughput.items()
+        }
+
+
+def writes_per_task(jobs: Throughput, tasks: Throughput) -> float:
+    """Return how many writes the operator made for each task until the last was done.
+
+    The API server does not count by who asked. Nobody else creates Jobs or writes these statuses; of Leases
+    and events, what bare Jobs cause as well is taken off.
+    """
+    ours = tasks.used.writes(JOB, STATUS, TYPE_STATUS)
+    beside = tasks.used.writes(LEASE, *EVENTS) - jobs.used.writes(LEASE, *EVENTS)
+    return (ours + beside) / tasks.objects
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Return minimum, median and maximum of what several runs gave."""
+    return {
+        "min": min(values),
+        "median": statistics.median(values),
+        "max": max(values),
+        "runs": len(values),
+    }
+
+
+def _deletes(run: Throughput) -> float:
+    return sum(n for (verb, _), n in run.used_to_clean.requests.items() if verb == "DELETE") / run.objects
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
+
+
+def _described(run: Throughput) -> dict[str, Any]:
+    return {
+        "side": run.side,
+        "objects": run.objects,
+        "seconds": round(run.seconds, 2),
+        "per_second": round(run.per_second, 2),
+        "clean_seconds": round(run.clean_seconds, 2),
+        "cpu_seconds": {name: round(value, 2) for name, value in run.used.cpu.items()},
+        "cpu_seconds_to_clean": {name: round(value, 2) for name, value in run.used_to_clean.cpu.items()},
+        "requests": {f"{verb} {what}": n for (verb, what), n in run.used.requests.most_common(20)},
+        "watch_events": dict(run.used.watch_events.most_common(8)),
+        "watch_bytes": dict(run.used.watch_bytes.most_common(8)),
+        "wrong": run.wrong,
+    }

@@ -1,0 +1,66 @@
+"""Tasks that have ended and lie about, until retention removes them."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from admin_api import CREATORS, TASKS, TYPES, AdminApi, Body
+from benchmarks.sides import task, task_type
+
+
+async def fill(api: AdminApi, tasks: int) -> str:
+    """Make so many tasks that have ended, with the record that the operator leaves; their Jobs are gone.
+
+    Returns:
+        The namespace.
+    """
+    namespace = f"bench-{uuid4().hex[:8]}"
+    await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    await api.send("POST", TYPES.format(namespace), task_type())
+    names = [f"f-{number:06}" for number in range(tasks)]
+    await api.create(TASKS.format(namespace), [task(name) for name in names])
+    remaining = iter(names)
+
+    async def ender() -> None:
+        for name in remaining:
+            await api.send("PATCH", f"{TASKS.format(namespace)}/{name}/status", _ended(name))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CREATORS):
+            group.create_task(ender())
+    return namespace
+
+
+def _ended(name: str) -> Body:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    attempt = {
+        "number": 1,
+        "run": 1,
+        "stage": 0,
+        "jobName": f"{name}-1",
+        "jobUid": str(uuid4()),
+        "startTime": now,
+        "endTime": now,
+        "outcome": "Succeeded",
+        "exitCode": 0,
+        "proofOfDeath": "Node",
+    }
+    complete = {
+        "type": "Complete",
+        "status": "True",
+        "reason": "Completed",
+        "message": "",
+        "lastTransitionTime": now,
+    }
+    status = {
+        "phase": "Succeeded",
+        "observedGeneration": 1,
+        "run": 1,
+        "attempt": 1,
+        "shard": 1,
+        "attempts": [attempt],
+        "startTime": now,
+        "completionTime": now,
+        "conditions": [complete],
+    }
+    return {"status": status}

@@ -1,0 +1,97 @@
+"""Renders ``docs/benchmarks.md`` from the figures of one run of ``make bench``."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Figures = dict[str, Any]
+
+HEAD = """\
+# Benchmarks
+
+AsyncTasks beside bare Jobs with the same pod template: on one control plane, in one run, in turn. `make
+bench` measures all of it and writes `build/bench.json`; `make bench ARGS="--part tuned"` measures a
+part. This page was made from that file by `make bench-report`. Absolute times are those of one machine
+on one day; the ratios are what counts.
+
+etcd, API server, controller-manager, scheduler, and kwok in place of the kubelets, run as plain
+processes on loopback; the operator runs as one, with its real rights, and only where it is needed. Both
+sides are created by the same client with the same concurrency, and timed from the first create until a
+watcher has seen the last one end. Then each task's status, history and lease are checked, with its Job
+and its pod, and each bare Job with its pod: where anything is missing, the whole run fails. At last all
+is deleted, and timed until no object is left.
+
+"""
+
+ROWS = (
+    ("ratio_tuned", "AsyncTasks a second ÷ bare Jobs a second, controller-manager tuned", "0.80"),
+    ("ratio_tuned_cleaned", "the same, until all is deleted", ""),
+    (
+        "ratio_default",
+        "the first, with the controller-manager's own 20 requests a second",
+        "0.97",
+    ),
+    ("ratio_default_cleaned", "the same, until all is deleted", ""),
+    ("writes_per_task", "our API writes for a short task until `Succeeded`", "2"),
+    ("operator_cpu_ms_per_task", "the operator's CPU for a task, ms", "2"),
+    ("create_to_job_median_ms", "create → Job at 10 tasks a second, median, ms", ""),
+    ("create_to_job_p99_ms", "the same, 99th percentile", "60"),
+    ("end_to_succeeded_median_ms", "Job complete → `Succeeded` at 10 a second, median, ms", ""),
+    ("end_to_succeeded_p99_ms", "the same, 99th percentile", "100"),
+    ("memory_kib_per_task", "memory for a pending task above an empty operator, KiB", "6"),
+    ("ready_seconds_1000", "ready with 1,000 tasks there, s", ""),
+    ("ready_seconds_10000", "ready with 10,000 tasks there, s", ""),
+    ("ready_seconds_50000", "ready with 50,000 tasks there, s", "15"),
+    ("counted_seconds_50000", "from then until one more of 50,000 is counted, s", ""),
+    ("idle_cpu_percent_50000", "CPU when idle, with 50,000 tasks there, % of a core", "2"),
+    ("ratio_beside_20000_finished", "throughput beside 20,000 tasks that have ended ÷ beside none", ""),
+)
+
+
+def report(content: Figures) -> str:
+    """Return the page."""
+    parts = [HEAD, "| figure | to reach | min | median | max | runs |\n|---|---|---|---|---|---|\n"]
+    for key, text, goal in ROWS:
+        if (figure := content.get(key)) is not None:
+            spread = " | ".join(f"{figure[name]:g}" for name in ("min", "median", "max", "runs"))
+            parts.append(f"| {text} (`{key}`) | {goal} | {spread} |\n")
+    for setting in content["runs"]:
+        parts.append(_throughput(setting, content["runs"][setting]))
+    parts.append(_settings(content["settings"]))
+    return "".join(parts)
+
+
+def _throughput(setting: str, runs: Sequence[Figures]) -> str:
+    sides = {side: [run for run in runs if run["side"] == side] for side in ("jobs", "tasks")}
+    most = max(run["per_second"] for run in runs)
+    lines = "".join(f"  bar {json.dumps([run['per_second'] for run in sides[side]])}\n" for side in sides)
+    numbers = ", ".join(str(number + 1) for number in range(len(sides["jobs"])))
+    plot = (
+        f'```mermaid\nxychart-beta\n  title "{setting}: done a second, bare Jobs behind AsyncTasks"\n'
+        f'  x-axis "run" [{numbers}]\n  y-axis "a second" 0 --> {most * 1.1:.0f}\n{lines}```\n'
+    )
+    processes = list(dict.fromkeys(name for run in runs for name in run["cpu_seconds"]))
+    head = f"| run | objects | s | a second | s to clean | {' | '.join(processes)} |\n"
+    head += "|---" * (5 + len(processes)) + "|\n"
+    rows = "".join(_row(run, processes) for run in runs)
+    return f"\n## {setting}\n\n{plot}\nCPU seconds of each process until the last was done:\n\n{head}{rows}"
+
+
+def _row(run: Figures, processes: Iterable[str]) -> str:
+    used = " | ".join(f"{run['cpu_seconds'].get(name, 0):g}" for name in processes)
+    return (
+        f"| {run['side']} | {run['objects']} | {run['seconds']:g} | {run['per_second']:g} "
+        f"| {run['clean_seconds']:g} | {used} |\n"
+    )
+
+
+def _settings(settings: Figures) -> str:
+    lines = "".join(f"- {name}: {value}\n" for name, value in settings.items())
+    return f"\n## Versions and settings\n\n{lines}"
+
+
+if __name__ == "__main__":
+    source, target = (Path(argument) for argument in sys.argv[1:3])
+    target.write_text(report(json.loads(source.read_text())))

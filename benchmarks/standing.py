@@ -1,0 +1,90 @@
+"""What an operator takes when many tasks are there of which none can start: to be ready, and to be idle."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from uuid import uuid4
+
+from admin_api import TASKS, TYPES, AdminApi
+from benchmarks.bench import READY_SECONDS, Bench, is_empty, until
+from benchmarks.sides import KIND, task, task_type
+from benchmarks.usage import cpu_seconds, memory_kib
+
+BLOCKER = "a-blocker"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One start of an operator that found so many tasks."""
+
+    tasks: int
+    ready_seconds: float
+    """From the start of the process until its readiness probe says ok."""
+    counted_seconds: float
+    """From then on until one more task is counted among those that wait: all of them are."""
+    memory_kib: int
+    """When it had been idle for a while."""
+    idle_cpu_percent: float
+    """Of one core."""
+
+
+async def fill(api: AdminApi, tasks: int) -> str:
+    """Make a type with a limit of 1, a task that holds the slot, and so many tasks that wait for it.
+
+    Returns:
+        The namespace.
+    """
+    namespace = f"bench-{uuid4().hex[:8]}"
+    await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    kind = task_type(
+        maxConcurrent=1, deadlines={"attemptSeconds": 36_000, "taskSeconds": 72_000}, maxTasksPerShard=10_000
+    )
+    await api.send("POST", TYPES.format(namespace), kind)
+    if tasks:
+        blocker = task(BLOCKER, payload={"hang": True}, priority=100)
+        await api.create(TASKS.format(namespace), [blocker, *(task(f"w-{n:06}") for n in range(tasks))])
+    return namespace
+
+
+async def start_operator(bench: Bench, namespace: str, tasks: int, *, idle_seconds: float) -> Standing:
+    """Start an operator where so many tasks wait; see how soon it is ready, and what it takes to be idle.
+
+    Raises:
+        TimeoutError: it does not count them.
+    """
+    process = bench.new_operator()
+    began = time.monotonic()
+    process.start(wait=False)
+    try:
+        await asyncio.to_thread(process.wait_ready, READY_SECONDS)
+        ready = time.monotonic()
+        if tasks:
+            await _until_counted(bench.api, namespace)
+        counted = time.monotonic()
+        await asyncio.sleep(idle_seconds / 2)  # what was there to be read and said is over by then
+        used, since = cpu_seconds(process.pid), time.monotonic()
+        await asyncio.sleep(idle_seconds)
+        percent = 100 * (cpu_seconds(process.pid) - used) / (time.monotonic() - since)
+        return Standing(tasks, ready - began, counted - ready, memory_kib(process.pid), percent)
+    finally:
+        await asyncio.to_thread(process.stop)
+
+
+async def _until_counted(api: AdminApi, namespace: str) -> None:
+    """Create one more task, and wait until it is counted among those that wait."""
+    path = f"{TYPES.format(namespace)}/{KIND}"
+    await api.send("POST", TASKS.format(namespace), task(f"x-{uuid4().hex[:8]}"))
+    listed = await api.send("GET", TASKS.format(namespace), limit="1")
+    there = 1 + listed["metadata"].get("remainingItemCount", 0)
+
+    async def counted() -> bool:
+        status = (await api.send("GET", path)).get("status", {})
+        return bool(status.get("waiting", 0) == there - 1)
+
+    await until(counted, seconds=READY_SECONDS)
+
+
+async def empty(api: AdminApi, namespace: str) -> None:
+    """Delete all of it, and wait until it is gone."""
+    await api.send("DELETE", f"/api/v1/namespaces/{namespace}")
+    await until(lambda: is_empty(api, TASKS.format(namespace)), seconds=600, every=1)

@@ -1,0 +1,93 @@
+"""How many objects of a side are done in a second, and cleaned up."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import uuid4
+
+from admin_api import JOBS, PODS, TASKS, AdminApi
+from benchmarks.bench import Bench, is_empty, until
+from benchmarks.sides import AsyncTasks, Side
+from benchmarks.usage import Reading
+
+PER_OBJECT_LIMIT = 2.0
+"""Seconds for each object after which a run is given up."""
+LOOK_EVERY = 0.25
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """One run of one side."""
+
+    side: str
+    objects: int
+    seconds: float
+    """From the first create until the last is done."""
+    clean_seconds: float
+    """From then on, until nothing is left of them; checking is not in it."""
+    used: Reading
+    used_to_clean: Reading
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def per_second(self) -> float:
+        """Objects a second."""
+        return self.objects / self.seconds
+
+    @property
+    def cleaned_per_second(self) -> float:
+        """Objects a second, their cleanup included."""
+        return self.objects / (self.seconds + self.clean_seconds)
+
+
+async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
+    """Create so many objects of a side, wait until all are done, check them, and clean up.
+
+    The operator runs only for the side that needs it.
+    """
+    namespace = f"bench-{uuid4().hex[:8]}"
+    await bench.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    with bench.operator(needed=isinstance(side, AsyncTasks)) as pids:
+        await side.prepare(bench.api, namespace)
+        before = await Reading.take(bench.api, pids)
+        began = time.monotonic()
+        await _until_done(bench.api, side, namespace, objects)
+        ended = time.monotonic()
+        after = await Reading.take(bench.api, pids)
+        wrong = await side.wrong(bench.api, namespace, objects)
+        clean_before = await Reading.take(bench.api, pids)
+        cleaning = time.monotonic()
+        await _clean_up(bench.api, side, namespace, objects)
+        cleaned = time.monotonic()
+        used_to_clean = (await Reading.take(bench.api, pids)).since(clean_before)
+    return Throughput(
+        side.name, objects, ended - began, cleaned - cleaning, after.since(before), used_to_clean, wrong
+    )
+
+
+async def _until_done(api: AdminApi, side: Side, namespace: str, objects: int) -> None:
+    path = side.path.format(namespace)
+    version = (await api.send("GET", path, limit="1"))["metadata"]["resourceVersion"]
+    done: set[str] = set()
+
+    async def watch() -> None:
+        async for _, body in api.watch(path, version):
+            if side.done(body):
+                done.add(body["metadata"]["name"])
+                if len(done) == objects:
+                    return
+
+    async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects), asyncio.TaskGroup() as group:
+        group.create_task(watch())
+        group.create_task(api.create(path, [side.body(number) for number in range(objects)]))
+
+
+async def _clean_up(api: AdminApi, side: Side, namespace: str, objects: int) -> None:
+    """Delete all objects of a side as a person would, and wait until nothing is left of them."""
+    await api.send(
+        "DELETE", side.path.format(namespace), {"kind": "DeleteOptions", "propagationPolicy": "Background"}
+    )
+    for resource in (TASKS, JOBS, PODS):
+        path = resource.format(namespace)
+        await until(partial(is_empty, api, path), seconds=60 + PER_OBJECT_LIMIT * objects, every=LOOK_EVERY)

@@ -1,0 +1,22 @@
+"""The short form of `make bench`: no absolute times, but a floor for the ratio to bare Jobs."""
+
+import pytest
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Figures, writes_per_task
+from benchmarks.run import compare
+from integration.conftest import BUILD
+
+OBJECTS = 200
+FLOOR = 0.5
+"""Of AsyncTasks a second ÷ bare Jobs a second; on a quiet machine it is near 0.7."""
+
+
+@pytest.mark.timeout(600)
+async def test_tasks_are_not_much_slower_than_bare_jobs_and_nothing_is_left_out() -> None:
+    figures = Figures()
+    async with Bench.start(BUILD / "bench", kube_api_qps=5000) as bench:
+        await compare(figures, bench, "tuned", objects=OBJECTS, runs=2)
+    assert figures.wrong == []
+    assert figures.summary()["ratio_tuned"]["max"] >= FLOOR
+    assert [round(writes_per_task(*pair)) for pair in figures.throughput["tuned"]] == [2, 2]
