@@ -7,7 +7,7 @@ from benchmarks.figures import Figures, writes_per_task
 from benchmarks.run import compare
 from integration.conftest import BUILD
 
-OBJECTS = 200
+OBJECTS = 120
 FLOOR = 0.5
 """Of AsyncTasks a second ÷ bare Jobs a second; on a quiet machine it is near 0.7."""
 
