@@ -14,7 +14,6 @@ JOB = "batch/jobs"
 STATUS = "asyncflow.dev/asynctasks/status"
 TYPE_STATUS = "asyncflow.dev/tasktypes/status"
 LEASE = "coordination.k8s.io/leases"
-EVENTS = ("events", "events.k8s.io/events")
 
 
 @dataclass
@@ -86,12 +85,12 @@ class Figures:
 def writes_per_task(jobs: Throughput, tasks: Throughput) -> float:
     """Return how many writes the operator made for each task until the last was done.
 
-    The API server does not count by who asked. Nobody else creates Jobs or writes these statuses; of Leases
-    and events, what bare Jobs cause as well is taken off.
+    The API server does not count by who asked. Nobody else creates Jobs or writes these statuses; of Leases,
+    what is written beside bare Jobs as well is taken off. Writes that were refused are not counted.
     """
-    ours = tasks.used.writes(JOB, STATUS, TYPE_STATUS)
-    beside = tasks.used.writes(LEASE, *EVENTS) - jobs.used.writes(LEASE, *EVENTS)
-    return (ours + beside) / tasks.objects
+    ours = tasks.used.writes(JOB, STATUS, TYPE_STATUS) + tasks.events
+    leases = max(0, tasks.used.writes(LEASE) - jobs.used.writes(LEASE))
+    return (ours + leases) / tasks.objects
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -109,7 +109,7 @@ async def measure(parts: Sequence[Part], directory: Path, *, short: bool) -> Fig
         await measure_latency(figures, directory, tasks=100 if short else 600, runs=runs)
     if Part.STANDING in parts:
         sizes = (0, 1000) if short else (0, 1000, 10_000, 50_000)
-        idle_seconds = 10 if short else 60
+        idle_seconds = 10 if short else 300  # a full list is in it
         await measure_standing(figures, directory, sizes=sizes, runs=runs, idle_seconds=idle_seconds)
     if Part.FINISHED in parts:
         there, objects = (2000, 100) if short else (20_000, 1500)
@@ -117,7 +117,7 @@ async def measure(parts: Sequence[Part], directory: Path, *, short: bool) -> Fig
     return figures
 
 
-def written(figures: Figures) -> dict[str, Any]:
+def written(figures: Figures, *, short: bool) -> dict[str, Any]:
     """Return what is written down."""
     return {
         **figures.summary(),
@@ -125,6 +125,8 @@ def written(figures: Figures) -> dict[str, Any]:
         "runs": figures.runs(),
         "settings": {
             "kube_api_qps": {part.value: qps for part, qps in QPS.items()},
+            "short": short,
+            "etcd_fsync": False,
             "cores": os.cpu_count(),
             "machine": platform.machine(),
             "python": platform.python_version(),
@@ -144,7 +146,7 @@ def main(
     """Measure asyncflow beside bare Jobs on one control plane; write the figures as JSON."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up as after Ctrl-C
     figures = asyncio.run(measure(part or list(Part), ROOT / "build" / "bench", short=short))
-    content = written(figures)
+    content = written(figures, short=short)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(figures.summary(), indent=1))

@@ -61,7 +61,7 @@ async def start_operator(bench: Bench, namespace: str, tasks: int, *, idle_secon
         if tasks:
             await _until_counted(bench.api, namespace)
         counted = time.monotonic()
-        await asyncio.sleep(idle_seconds / 2)  # what was there to be read and said is over by then
+        await asyncio.sleep(min(30, idle_seconds))  # what was there to be read and said is over by then
         used, since = cpu_seconds(process.pid), time.monotonic()
         await asyncio.sleep(idle_seconds)
         percent = 100 * (cpu_seconds(process.pid) - used) / (time.monotonic() - since)

@@ -14,6 +14,7 @@ from benchmarks.usage import Reading
 PER_OBJECT_LIMIT = 2.0
 """Seconds for each object after which a run is given up."""
 LOOK_EVERY = 0.25
+REPORTING = "asyncflow.dev/operator"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Throughput:
     """From then on, until nothing is left of them; checking is not in it."""
     used: Reading
     used_to_clean: Reading
+    events: int = 0
+    """Events that the operator posted about them."""
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -56,13 +59,22 @@ async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
         ended = time.monotonic()
         after = await Reading.take(bench.api, pids)
         wrong = await side.wrong(bench.api, namespace, objects)
+        selector = {"fieldSelector": f"reportingComponent={REPORTING}"}
+        events = await bench.api.send("GET", f"/api/v1/namespaces/{namespace}/events", **selector)
         clean_before = await Reading.take(bench.api, pids)
         cleaning = time.monotonic()
         await _clean_up(bench.api, side, namespace, objects)
         cleaned = time.monotonic()
         used_to_clean = (await Reading.take(bench.api, pids)).since(clean_before)
     return Throughput(
-        side.name, objects, ended - began, cleaned - cleaning, after.since(before), used_to_clean, wrong
+        side.name,
+        objects,
+        seconds=ended - began,
+        clean_seconds=cleaned - cleaning,
+        used=after.since(before),
+        used_to_clean=used_to_clean,
+        events=len(events["items"]),
+        wrong=wrong,
     )
 
 

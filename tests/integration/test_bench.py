@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.bench import Bench
-from benchmarks.figures import Figures, writes_per_task
+from benchmarks.figures import JOB, STATUS, Figures
 from benchmarks.run import compare
 from integration.conftest import BUILD
 
@@ -19,4 +19,7 @@ async def test_tasks_are_not_much_slower_than_bare_jobs_and_nothing_is_left_out(
         await compare(figures, bench, "tuned", objects=OBJECTS, runs=2)
     assert figures.wrong == []
     assert figures.summary()["ratio_tuned"]["max"] >= FLOOR
-    assert [round(writes_per_task(*pair)) for pair in figures.throughput["tuned"]] == [2, 2]
+    for _, tasks in figures.throughput["tuned"]:
+        assert tasks.used.writes(JOB) == OBJECTS
+        assert OBJECTS <= tasks.used.writes(STATUS) <= 2 * OBJECTS, "a slow machine has more running attempts"
+        assert tasks.events == 0, "no event tells of a success"

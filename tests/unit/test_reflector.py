@@ -115,6 +115,20 @@ async def test_after_missed_changes_nothing_is_heard_until_all_was_read_anew() -
     assert seen.there == {"a": "51"}
 
 
+async def test_a_version_that_is_refused_again_and_again_is_given_up() -> None:
+    refused: list[tuple[str, Body] | Exception] = [ApiError(504, "Timeout", "")]
+    script = Script([listing(10), listing(50)], [refused] * (module.PATIENCE + 1))
+    reflector = made(script, Seen())
+    with following(reflector):
+        await reflector.read()
+        for _ in range(10 * module.PATIENCE):
+            await asyncio.sleep(0)
+        assert (script.watched_from, reflector.lost) == (["10"] * module.PATIENCE, 1)
+        await reflector.read()
+        await script.over.wait()
+    assert script.watched_from[module.PATIENCE :] == ["50", "50"]
+
+
 async def test_a_list_in_between_does_not_set_a_watch_back() -> None:
     script = Script([listing(10, "a"), listing(12, "a")], [[("MODIFIED", thing("a", 15))]])
     reflector = made(script, Seen())

@@ -128,13 +128,16 @@ def while_running(seen: Snapshot, folded: Folded, now: datetime) -> Decision:
             actions.append(ExplainJob(job.name, job.uid))
         else:
             wakes.append(due)
+        wakes += [heard] if now < (heard := job.created + BACKLOG_AFTER) else []
 
     if now < record_at and not stop:
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
     at_the_latest = taken_up(job) + RECORD_ANYWAY
     unseen = pod is None and job.uid not in seen.looked
     if not reason and not _accepted(pod) and (now < at_the_latest or unseen):
-        actions += [FindPod()] if job.has_pod else []
+        if job.has_pod:
+            actions.append(FindPod())
+            wakes.append(now + LOOK_AGAIN_AFTER)
         wakes += [at_the_latest] if now < at_the_latest else []
         return Decision(actions=tuple(actions), live=True, wake=min(wakes, default=None))
     waiting = bool(reason) and not stop and not stuck
@@ -230,7 +233,7 @@ def _reason_to_be_stuck(seen: Snapshot, job: JobView, now: datetime) -> tuple[st
         )
     overdue = None
     if job.deadline_seconds:
-        overdue = (job.start_time or job.created) + timedelta(seconds=job.deadline_seconds) + OVERDUE_AFTER
+        overdue = taken_up(job) + timedelta(seconds=job.deadline_seconds) + OVERDUE_AFTER
         if now >= overdue and not job.ending:
             return (
                 JOB_OVERDUE,

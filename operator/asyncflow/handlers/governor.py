@@ -7,14 +7,13 @@ may have missed that a Job is gone.
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
 from asyncflow.core.admission import Admission, TypeKey
-from asyncflow.core.observed import JobView, node_view
+from asyncflow.core.observed import JobView, NodeView, node_view
 from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
 from asyncflow.kube.store import Store
@@ -43,6 +42,8 @@ class Governor:
         self._enqueue = enqueue
         self._clock = clock
         self._nodes_seen: dict[str, datetime] = {}
+        self._told: dict[TypeKey, dict[str, NodeView | None]] = {}
+        """By type: its tasks' nodes, as they were when the tasks were last woken for them."""
 
     async def tick(self, key: TypeKey) -> None:
         """Look at every attempt of a type that has run for some seconds, with one list of pods.
@@ -53,14 +54,13 @@ class Governor:
         now = self._clock()
         tasks = [task for task in self._live_tasks(key) if self._has_run(task, now)]
         if not tasks:
+            self._told.pop(key, None)
             return
         labels = f"{names.OURS},{names.TYPE_LABEL}={key[1]}"
         pods = (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items
         stuck = [task for task in tasks if is_true(task.status.conditions, STUCK)]
-        changed = set()
         for name in sorted({body["spec"].get("nodeName", "") for body in pods} - {""}):
-            if await self._look_at_node(name, now, NODE_KNOWN_FOR):
-                changed.add(name)
+            await self._look_at_node(name, now, NODE_KNOWN_FOR)
         for name in sorted({name for task in stuck for name in self._nodes_of(task)}):
             await self._look_at_node(name, now, timedelta(0))
         for body in pods:
@@ -71,8 +71,17 @@ class Governor:
             self._enqueue(task.metadata.uid)
         for task in tasks:
             self._note_without_pod(task, now)
-            if changed & self._nodes_of(task):
+        self._tell_of_nodes(key, tasks)
+
+    def _tell_of_nodes(self, key: TypeKey, tasks: list[AsyncTask]) -> None:
+        """Wake the tasks on nodes that were looked at since their type was last told of them."""
+        told, news = self._told.get(key, {}), dict[str, NodeView | None]()
+        for task in tasks:
+            seen = {name: self._store.node(name) for name in self._nodes_of(task)}
+            if any(name not in told or told[name] != node for name, node in seen.items()):
                 self._enqueue(task.metadata.uid)
+            news |= seen
+        self._told[key] = news
 
     def _nodes_of(self, task: AsyncTask) -> set[str]:
         """Return where attempts of a task are known to run."""
@@ -96,15 +105,20 @@ class Governor:
 
     def _has_run(self, task: AsyncTask, now: datetime) -> bool:
         """Tell whether an attempt has run long enough to be looked at, or is known by its record only."""
+        if is_true(task.status.conditions, STUCK):
+            return True
         jobs = [job for job in self._store.jobs_of(task.metadata.uid) if not job.finished]
-        return not jobs or any(job.has_pod and now >= taken_up(job) + RECORD_AFTER for job in jobs)
+        return not jobs or any(now >= self._look_at(job) for job in jobs)
 
-    async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> bool:
-        """Look at a node, unless it is known well enough; tell whether it is not as it was."""
+    def _look_at(self, job: JobView) -> datetime:
+        """Return from when on an attempt is looked at; later, as long as nothing tells of a pod of it."""
+        known = job.has_pod or self._store.gone(job.uid) or self._store.pods_of(job.task_uid)
+        return taken_up(job) + (RECORD_AFTER if known else RECORD_ANYWAY)
+
+    async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> None:
         seen = self._nodes_seen.get(name)
         if seen is not None and now - seen <= known_for:
-            return False
-        before = self._store.node(name)
+            return
         try:
             node = node_view(await self._client.get(NODES, None, name), now)
         except ApiError as error:
@@ -113,13 +127,12 @@ class Governor:
                 self._store.drop_node(name)
             else:
                 logger.warning("node %s can't be looked at: %s", name, error)
-            return error.not_found and before is not None
+            return
         self._store.put_node(node)
         if node.out_of_service:
             self._nodes_seen.pop(name, None)  # looked at each time, lest the taint outlive its day here
         else:
             self._nodes_seen[name] = now
-        return before is None or replace(before, seen=node.seen) != node
 
     async def _look_at_job(self, job: JobView) -> None:
         try:

@@ -169,7 +169,6 @@ class Operator:
             try:
                 await self._sync()
             except (ApiError, ApiUnreachable) as error:
-                self._read_time = -math.inf
                 logger.warning("the cluster can't be read, and is tried again: %s", error)
 
     @property
@@ -188,11 +187,15 @@ class Operator:
     async def _sync(self) -> None:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
         self._read_time, self._missed_then = time.monotonic(), self._missed
-        read: dict[str, tuple[set[str], int]] = {}
-        for kind, reflectors in self._kinds.items():
-            parts = [await reflector.read() for reflector in reflectors]
-            uids = set[str]().union(*(uids for uids, _ in parts))
-            read[kind] = uids, min(version for _, version in parts)
+        try:
+            read: dict[str, tuple[set[str], int]] = {}
+            for kind, reflectors in self._kinds.items():
+                parts = [await reflector.read() for reflector in reflectors]
+                uids = set[str]().union(*(uids for uids, _ in parts))
+                read[kind] = uids, min(version for _, version in parts)
+        except BaseException:
+            self._read_time = -math.inf  # cut off: it has still to be done
+            raise
         del read["pods"]
         dropped = self.store.retain(**read)
         if dropped:

@@ -3,6 +3,7 @@
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.core.actions import CloseJob, StopJob
+from asyncflow.core.outcome import STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, PODS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import TryAgain
 from asyncflow.kube.store import Store
@@ -23,12 +24,19 @@ class Stopper:
         So its pod stays until its Job is deleted; a pod that the Job controller stops is deleted with all
         that it could tell. A pod that no node has is deleted, on the condition that it is still so: that is
         put on record on the Job, which makes no other. A Job without a pod is stopped by its own deadline.
+
+        Raises:
+            TryAgain: what was known of its pods is out of date.
         """
         annotations = {names.STOP_REASON_ANNOTATION: stop.reason}
         if stop.message:
             annotations[names.STOP_MESSAGE_ANNOTATION] = stop.message[:512]
         body: Body = {"metadata": {"uid": stop.uid, "annotations": annotations}}
         pods = await self.pods(task, stop.name)
+        if stop.reason == STOP_NOT_STARTED and any(pod["status"].get("startTime") for pod in pods):
+            for pod in pods:
+                self._store.put_pod(pod)
+            raise TryAgain(f"{stop.name} has started after all")
         bound = [pod for pod in pods if pod["spec"].get("nodeName")]
         if not bound:
             body["spec"] = {"activeDeadlineSeconds": 1}

@@ -18,6 +18,9 @@ FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 15.0
 """Seconds until a watch that was refused or cut off is tried again: at first, and at most."""
 
+PATIENCE = 5
+"""After so many refusals in a row from one version another version is tried: all is read anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -72,16 +75,16 @@ class Reflector:
             before = self._version
             try:
                 await self._watch()
-            except ApiError as error:
-                if error.status == 410:
-                    logger.info("%s: changes were missed: all are read anew", self._source.resource.plural)
+                failures = 0
+            except (ApiError, ApiUnreachable) as error:
+                failures = failures + 1 if self._version == before else 1
+                if isinstance(error, ApiError) and (error.status == 410 or failures >= PATIENCE):
+                    logger.warning("%s have to be read anew: %s", self._source.resource.plural, error)
                     self._was_read.clear()
                     self.lost += 1
+                    failures = 0
                     continue
-                logger.warning("%s can't be watched: %s", self._source.resource.plural, error)
-            except ApiUnreachable as error:
-                logger.debug("a watch was cut off: %s", error)
-            failures = 0 if self._version != before else failures + 1
+                logger.info("the watch of %s was cut off: %s", self._source.resource.plural, error)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16))
             await asyncio.sleep(pause * random.uniform(0.5, 1))
 

@@ -1,0 +1,91 @@
+"""The arithmetic of the benchmark: a figure that is reckoned wrongly is worse than none."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from benchmarks.figures import Figures, spread, writes_per_task
+from benchmarks.latency import quantile
+from benchmarks.report import report
+from benchmarks.run import written
+from benchmarks.sides import TEMPLATE, AsyncTasks, BareJobs
+from benchmarks.standing import Standing
+from benchmarks.throughput import Throughput
+from benchmarks.usage import Reading
+
+
+def reading(requests: dict[tuple[str, str], int], **cpu: float) -> Reading:
+    return Reading(cpu, Counter(requests), Counter(), Counter())
+
+
+def run(side: str, seconds: float, requests: dict[tuple[str, str], int], **cpu: float) -> Throughput:
+    cleaning = reading({("DELETE", "batch/jobs"): 200})
+    events = 12 if side == "tasks" else 0
+    return Throughput(side, 100, seconds, 10, reading(requests, **cpu), cleaning, events)
+
+
+JOBS = run("jobs", 2.0, {("POST", "batch/jobs"): 100, ("POST", "events"): 110})
+TASKS = run(
+    "tasks",
+    2.5,
+    {
+        ("POST", "asyncflow.dev/asynctasks"): 100,
+        ("POST", "batch/jobs"): 100,
+        ("PATCH", "asyncflow.dev/asynctasks/status"): 105,
+        ("PATCH", "asyncflow.dev/tasktypes/status"): 5,
+        ("PUT", "batch/jobs/status"): 300,
+        ("POST", "events"): 120,
+        ("PUT", "coordination.k8s.io/leases"): 10,
+        ("GET", "batch/jobs"): 7,
+    },
+    asyncflow=0.5,
+)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 50), (0.99, 99), (1.0, 100), (0.001, 1)])
+def test_a_quantile_is_a_value_that_was_measured(share: float, value: float) -> None:
+    assert quantile([float(number) for number in range(100, 0, -1)], share) == value
+
+
+def test_writes_are_those_that_bare_jobs_do_not_cause() -> None:
+    assert writes_per_task(JOBS, TASKS) == (100 + 105 + 5 + 10 + 12) / 100
+
+
+def test_what_was_used_is_told_between_two_readings() -> None:
+    before = reading({("POST", "batch/jobs"): 100}, etcd=1.0)
+    used = reading({("POST", "batch/jobs"): 130, ("POST", "pods"): 1}, etcd=1.5, asyncflow=0.25).since(before)
+    assert used.requests == {("POST", "batch/jobs"): 30, ("POST", "pods"): 1}
+    assert used.cpu == {"etcd": 0.5, "asyncflow": 0.25}
+
+
+def test_the_summary_has_a_spread_for_every_figure() -> None:
+    starts = {0: [Standing(0, 1, 0, 100_000, 0.1)], 50_000: [Standing(50_000, 9, 2, 300_000, 1.5)]}
+    figures = Figures(throughput={"tuned": [(JOBS, TASKS), (JOBS, TASKS)]}, standing=starts)
+    found = figures.summary()
+    assert found["ratio_tuned"] == {"min": 0.8, "median": 0.8, "max": 0.8, "runs": 2}
+    assert found["ratio_tuned_cleaned"]["median"] == 0.96
+    assert found["operator_cpu_ms_per_task"]["median"] == 5
+    assert found["deletes_per_task_to_clean"]["median"] == 2
+    assert found["memory_kib_per_task"]["median"] == 4
+    assert found["ready_seconds_50000"]["median"] == 9
+    assert found["idle_cpu_percent_50000"]["median"] == 1.5
+    assert figures.wrong == []
+    page = report(written(figures, short=False))
+    assert "| 0.80 | 0.8 | 0.8 | 0.8 | 2 |" in page
+    assert spread([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "max": 3.0, "runs": 3}
+
+
+def test_both_sides_have_the_same_pods() -> None:
+    template: dict[str, Any] = BareJobs().body(1)["spec"]["template"]
+    assert template is TEMPLATE
+    assert AsyncTasks().body(1)["spec"] == {"taskTypeName": "bench"}
+
+
+def test_what_went_wrong_is_not_shown() -> None:
+    failed = Throughput("tasks", 1, 1, 1, reading({}), reading({}), wrong=["b-000000 is Failed"])
+    figures = Figures(throughput={"tuned": [(JOBS, TASKS)]}, beside_finished={1: [failed]})
+    with pytest.raises(ValueError, match="not fit to be shown"):
+        report(written(figures, short=False))
+    with pytest.raises(ValueError, match="not fit to be shown"):
+        report(written(Figures(), short=True))

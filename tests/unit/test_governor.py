@@ -1,0 +1,124 @@
+"""The stuck-task governor: it wakes those whom something concerns, and nobody else."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from asyncflow.api import names
+from asyncflow.api.meta import format_time
+from asyncflow.core.admission import Admission
+from asyncflow.handlers.governor import NODE_KNOWN_FOR, Governor
+from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
+from asyncflow.kube.store import Store
+from builders import NAMESPACE, T0, at, job_body, pod_body, task_body
+
+Body = dict[str, Any]
+
+
+class Cluster:
+    """Pods by the name of their type, and nodes; takes the place of the API client."""
+
+    def __init__(self) -> None:
+        self.pods: dict[str, list[Body]] = {}
+        self.boots: dict[str, str] = {}
+        self.fails_at = ""
+
+    async def list(self, _: Resource, __: str, *, labels: str, fields: str) -> Listing:
+        kind = labels.rpartition("=")[2]
+        return Listing(self.pods.get(kind, []), "1")
+
+    async def get(self, resource: Resource, _: str | None, name: str) -> Body:
+        if name == self.fails_at:
+            raise ApiUnreachable(name)
+        assert resource is NODES
+        info = {"systemUUID": "m", "bootID": self.boots[name]}
+        return {"metadata": {"name": name}, "status": {"nodeInfo": info}}
+
+
+class Watch:
+    """A governor with what it looks after."""
+
+    def __init__(self) -> None:
+        self.now = T0
+        self.woken: list[str] = []
+        self.cluster = Cluster()
+        self.admission = Admission()
+        ignore: Callable[..., None] = lambda *_: None  # noqa: E731
+        self.store = Store(self.woken.append, ignore, ignore)
+        client: Any = self.cluster
+        self.governor = Governor(client, self.store, self.admission, self.woken.append, lambda: self.now)
+
+    def run_attempt(self, name: str, kind: str, node: str, active: int = 1) -> None:
+        """Let an attempt of a task run on a node; its Job tells of so many pods."""
+        body = task_body(name)
+        body["spec"]["taskTypeName"] = kind
+        self.store.put_task(body)
+        job = job_body(name=name, active=active, startTime=format_time(T0))
+        job["metadata"]["labels"][names.TYPE_LABEL] = kind
+        self.store.put_job(job)
+        self.admission.occupy(f"uid-{name}", (NAMESPACE, kind))
+        pod = pod_body(name=name, phase="Running", startTime=format_time(T0))
+        pod["spec"] = {"nodeName": node, "containers": [{}]}
+        self.cluster.pods.setdefault(kind, []).append(pod)
+        self.cluster.boots.setdefault(node, "1")
+
+    async def tick(self, *kinds: str, at: datetime) -> set[str]:
+        """Let the governor look at types; return whom it woke."""
+        self.now = at
+        self.woken.clear()
+        for kind in kinds:
+            await self.governor.tick((NAMESPACE, kind))
+        return set(self.woken)
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+async def test_nobody_is_woken_as_long_as_nothing_changes(watch: Watch) -> None:
+    watch.run_attempt("a", "poll", "n1")
+    assert await watch.tick("poll", at=at(3)) == set(), "it has run for a moment only"
+    assert await watch.tick("poll", at=at(10)) == {"uid-a"}
+    for second in range(20, 60, 10):
+        assert await watch.tick("poll", at=at(second)) == set()
+
+
+async def test_a_node_that_was_looked_at_again_is_news_though_it_is_as_it_was(watch: Watch) -> None:
+    """A boot goes on record only from a look after the pod's start."""
+    watch.run_attempt("a", "poll", "n1")
+    await watch.tick("poll", at=at(10))
+    again = T0 + NODE_KNOWN_FOR
+    assert await watch.tick("poll", at=again) == set()
+    assert await watch.tick("poll", at=again.replace(second=30)) == {"uid-a"}
+
+
+async def test_every_type_hears_of_a_node_that_they_share(watch: Watch) -> None:
+    watch.run_attempt("a", "poll", "n1")
+    watch.run_attempt("b", "mail", "n1")
+    assert await watch.tick("poll", "mail", at=at(10)) == {"uid-a", "uid-b"}
+    watch.cluster.boots["n1"] = "2"
+    later = (T0 + NODE_KNOWN_FOR).replace(second=30)
+    assert await watch.tick("poll", "mail", at=later) == {"uid-a", "uid-b"}
+
+
+async def test_what_a_look_that_was_cut_off_has_seen_is_told_by_the_next(watch: Watch) -> None:
+    watch.run_attempt("a", "poll", "n1")
+    watch.run_attempt("b", "poll", "n2")
+    await watch.tick("poll", at=at(10))
+    watch.cluster.boots["n1"] = "2"
+    watch.cluster.fails_at = "n2"
+    later = (T0 + NODE_KNOWN_FOR).replace(second=30)
+    with pytest.raises(ApiUnreachable):
+        await watch.tick("poll", at=later)
+    watch.cluster.fails_at = ""
+    assert await watch.tick("poll", at=later.replace(second=40)) == {"uid-a", "uid-b"}
+
+
+async def test_a_job_of_which_no_pod_is_known_is_looked_at_after_a_while(watch: Watch) -> None:
+    """The controller-manager may have died between making the pod and saying so."""
+    watch.run_attempt("a", "poll", "n1", active=0)
+    assert await watch.tick("poll", at=at(29)) == set()
+    assert await watch.tick("poll", at=at(31)) == {"uid-a"}

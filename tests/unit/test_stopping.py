@@ -1,0 +1,56 @@
+"""How an attempt is ended from outside."""
+
+from typing import Any
+
+import pytest
+
+from asyncflow.api.meta import format_time
+from asyncflow.core.actions import StopJob
+from asyncflow.core.outcome import STOP_CANCELLED, STOP_NOT_STARTED
+from asyncflow.handlers.stopping import Stopper
+from asyncflow.kube.client import JOBS, Listing, Resource
+from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.store import Store
+from builders import T0, job_body, pod_body, task, task_body
+
+Body = dict[str, Any]
+
+
+class Cluster:
+    """A Job with a pod that its node has just accepted; takes the place of the API client."""
+
+    def __init__(self) -> None:
+        self.patched: list[Resource] = []
+
+    async def list(self, *_: Any, **__: Any) -> Listing:
+        return Listing([pod_body(version=2, phase="Running", startTime=format_time(T0))], "2")
+
+    async def patch(self, resource: Resource, *_: Any) -> Body:
+        self.patched.append(resource)
+        return job_body(version=3)
+
+
+@pytest.fixture
+def store() -> Store:
+    made = Store(lambda _: None, lambda *_: None, lambda _: None)
+    made.put_task(task_body())
+    made.put_job(job_body())
+    return made
+
+
+async def test_an_attempt_that_started_in_the_last_moment_is_not_stopped_for_not_starting(
+    store: Store,
+) -> None:
+    cluster: Any = Cluster()
+    with pytest.raises(TryAgain, match="started after all"):
+        await Stopper(cluster, store).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
+    assert cluster.patched == []
+    (seen,) = store.pods_of("uid-order-1")
+    assert seen.start_time == T0, "the next decision knows of it"
+
+
+async def test_it_is_stopped_for_any_other_reason(store: Store) -> None:
+    cluster: Any = Cluster()
+    await Stopper(cluster, store).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_CANCELLED))
+    assert JOBS in cluster.patched
+    assert len(cluster.patched) == 2
