@@ -9,7 +9,9 @@ from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import TaskType
 from asyncflow.core.actions import Decision
+from asyncflow.core.decide import decide
 from asyncflow.core.observed import JobView, PodView
+from asyncflow.core.snapshot import Snapshot
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NAMESPACE = "shop"
@@ -209,3 +211,10 @@ def pod_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status
         "spec": {"nodeName": "node-1", "containers": [{"name": "main"}]},
         "status": {"phase": "Failed", **status},
     }
+
+
+def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
+    """Decide about a task at a moment; its type is there unless said otherwise."""
+    decision = decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
+    assert decision.wake is None or decision.wake > at(seconds), "it would be asked again at once, forever"
+    return decision

@@ -144,6 +144,12 @@ class SimulatedOperator:
 
     # What it learns
 
+    def hear(self) -> None:
+        """Let all that is on its way arrive, and ring all alarms that are due."""
+        while self.deliver():
+            pass
+        self.ring()
+
     def deliver(self) -> bool:
         """Let the next watch event arrive."""
         if not self.events:

@@ -157,9 +157,7 @@ class RetentionMachine(RuleBasedStateMachine):
         """Several requests may be under way, and be answered in any order."""
         if look:
             self.ask(Due.ROLL)
-        while self.operator.deliver():
-            pass
-        self.operator.ring()
+        self.operator.hear()
         for begin in begins:
             (self.operator.begin if begin else self.operator.answer)(choice)
 
@@ -199,9 +197,7 @@ class RetentionMachine(RuleBasedStateMachine):
         work.ask(("shop", "poll"), due)
 
     def step(self) -> bool:
-        while self.operator.deliver():
-            pass
-        self.operator.ring()
+        self.operator.hear()
         return self.operator.answer(0) or self.operator.begin(0)
 
     def teardown(self) -> None:
@@ -225,9 +221,7 @@ def test_a_task_stays_as_long_as_it_has_jobs() -> None:
             work.ask(("shop", "poll"), Due.ROLL)
             going = True
             while going:
-                while operator.deliver():
-                    pass
-                operator.ring()
+                operator.hear()
                 going = operator.answer(0) or operator.begin(0)
 
     body = {"metadata": {"name": "a", "generation": 1}, "spec": {"taskTypeName": "poll"}}

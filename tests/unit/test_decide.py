@@ -5,17 +5,11 @@ from typing import Any, ClassVar
 
 import pytest
 
-from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Proof
+from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, FindPod, PostEvent, ReadPods, StopJob
-from asyncflow.core.decide import decide
-from asyncflow.core.snapshot import Obstacle, Snapshot
-from builders import alive, at, completed, failed, job, kind, pod, status_of, task, written
-
-
-def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
-    """Decide about a task at a moment; its type is there unless said otherwise."""
-    return decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
+from asyncflow.core.snapshot import Obstacle
+from builders import alive, at, completed, failed, job, kind, look, pod, status_of, task, written
 
 
 class TestStart:

@@ -63,9 +63,7 @@ class DispatchMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         """Let the operator do all it has to do, and the model too."""
         for _ in range(STEPS_MAX):
-            while self.operator.deliver():
-                pass
-            self.operator.ring()
+            self.operator.hear()
             if not (self.operator.answer(0) or self.operator.begin(0)):
                 break
         else:

@@ -158,13 +158,18 @@ class Shop:
         self.settle()
         self.world.now += timedelta(seconds=3)
 
+    def change_type(self, **spec: Any) -> None:
+        """Change what a person may change of the type."""
+        body = self.world.objects[TYPES]["poll"]
+        body["spec"] |= spec
+        body["metadata"]["generation"] += 1
+        self.world.changed(TYPES, "poll")
+
     def settle(self) -> int:
         """Let the operator come to rest, slow to be answered; return how often it took something up."""
         begun = 0
         while True:
-            while self.operator.deliver():
-                pass
-            self.operator.ring()
+            self.operator.hear()
             if self.operator.begin(0):
                 begun += 1
             elif not self.operator.answer(0):
@@ -195,10 +200,7 @@ def test_a_change_of_the_limit_wakes_only_those_that_it_lets_start() -> None:
     for number in range(50):
         shop.create(f"t{number:02}")
     shop.settle()
-    kind_body = shop.world.objects[TYPES]["poll"]
-    kind_body["spec"]["maxConcurrent"] = 3
-    kind_body["metadata"]["generation"] += 1
-    shop.world.changed(TYPES, "poll")
+    shop.change_type(maxConcurrent=3)
     assert shop.settle() < 10
     assert len(shop.jobs) == 3
 
@@ -208,10 +210,7 @@ def test_another_priority_of_the_type_moves_those_who_wait() -> None:
     for name, spec in (("a", {}), ("own", {"priority": 1}), ("types", {})):
         shop.create(name, **spec)
         shop.settle()
-    kind_body = shop.world.objects[TYPES]["poll"]
-    kind_body["spec"]["priority"] = 5
-    kind_body["metadata"]["generation"] += 1
-    shop.world.changed(TYPES, "poll")
+    shop.change_type(priority=5)
     shop.settle()
     job = shop.world.objects[JOBS]["a-0-1"]
     job["status"]["completionTime"] = format_time(shop.world.now)
@@ -225,11 +224,8 @@ def test_slots_that_were_not_used_are_taken_back_when_the_limit_is_lowered() -> 
     for number in range(30):
         shop.create(f"t{number:02}")
     shop.settle()
-    kind_body = shop.world.objects[TYPES]["poll"]
     for limit in (20, 3):
-        kind_body["spec"]["maxConcurrent"] = limit
-        kind_body["metadata"]["generation"] += 1
-        shop.world.changed(TYPES, "poll")
+        shop.change_type(maxConcurrent=limit)
         while shop.operator.deliver():
             pass
     shop.settle()

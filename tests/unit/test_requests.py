@@ -7,18 +7,13 @@ import pytest
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Verdict
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.actions import Decision, PostEvent
-from asyncflow.core.decide import decide
+from asyncflow.core.actions import PostEvent
 from asyncflow.core.observed import JobView
-from asyncflow.core.snapshot import Gate, Snapshot
-from builders import alive, annotated, at, completed, failed, job, kind, pod, status_of, task, written
+from asyncflow.core.snapshot import Gate
+from builders import alive, annotated, at, completed, failed, job, kind, look, pod, status_of, task, written
 
 HOLD = kind(retry={"onDisruption": "Hold", "onUnknownOutcome": "Hold"})
 DRAINED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
-
-
-def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
-    return decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
 
 
 def drained() -> JobView:

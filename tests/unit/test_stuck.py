@@ -6,22 +6,17 @@ from typing import Any
 import pytest
 
 from asyncflow.api import names
-from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Proof
+from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.actions import CloseJob, Decision, PostEvent, ReadPods, StopJob
-from asyncflow.core.decide import decide
 from asyncflow.core.observed import JobView, LockView, NodeView
-from asyncflow.core.snapshot import Obstacle, Snapshot
-from builders import alive, annotated, at, failed, job, kind, pod, status_of, task, written
+from asyncflow.core.snapshot import Obstacle
+from builders import alive, annotated, at, failed, job, kind, look, pod, status_of, task, written
 
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""
 DISRUPTED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
 NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, seen=at(0))
-
-
-def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
-    return decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
 
 
 def lost(**fields: Any) -> JobView:
@@ -68,6 +63,13 @@ class TestLeaseExpired:
         assert status_of(decision).reason == "JobOverdue"
         assert is_true(status_of(decision).conditions, "Stuck")
         assert decision.live
+
+    def test_it_is_not_looked_at_again_and_again_once_its_lease_has_run_out_too(self) -> None:
+        waits = job(has_pod=False, deadline_seconds=60, lease_expires=at(2000))
+        stuck = written(task(), look(task(), 121, jobs=(waits,)))
+        later = look(stuck, 2001, jobs=(waits,), looked={waits.uid: at(2000)})
+        assert later.live
+        assert later.wake is None or later.wake > at(2001)
 
 
 class TestFenced:

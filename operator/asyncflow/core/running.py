@@ -238,7 +238,7 @@ def _reason_to_be_stuck(seen: Snapshot, job: JobView, now: datetime) -> tuple[st
             return (
                 JOB_OVERDUE,
                 f"Job {job.name} has outlived its deadline: is kube-controller-manager at work?",
-                end,
+                end if end is not None and now < end else None,
             )
     return "", "", min((t for t in (end, overdue) if t is not None and t > now), default=None)
 
