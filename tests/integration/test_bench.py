@@ -20,6 +20,6 @@ async def test_tasks_are_not_much_slower_than_bare_jobs_and_nothing_is_left_out(
     assert figures.wrong == []
     assert figures.summary()["ratio_tuned"]["max"] >= FLOOR
     for _, tasks in figures.throughput["tuned"]:
-        assert tasks.used.writes(JOB) == OBJECTS
+        assert tasks.used.writes(JOB) - OBJECTS in (0, 1), "one is the trial of the type"
         assert OBJECTS <= tasks.used.writes(STATUS) <= 2 * OBJECTS, "a slow machine has more running attempts"
         assert tasks.events == 0, "no event tells of a success"
