@@ -8,8 +8,8 @@ from benchmarks.run import compare
 from integration.conftest import BUILD
 
 OBJECTS = 120
-FLOOR = 0.5
-"""Of AsyncTasks a second ÷ bare Jobs a second; on a quiet machine it is near 0.7."""
+FLOOR = 0.4
+"""Of AsyncTasks a second ÷ bare Jobs a second; with 1,500 of them it is 0.6, with so few more."""
 
 
 @pytest.mark.timeout(600)
