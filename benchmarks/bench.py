@@ -1,7 +1,6 @@
 """A control plane for measuring, and the operator on it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -42,6 +41,12 @@ class Bench:
             async with AdminApi(control_plane) as api:
                 yield cls(control_plane, api, kubeconfig, directory / "operator.log")
 
+    async def new_namespace(self) -> str:
+        """Make a namespace that nobody has used; return its name."""
+        name = f"bench-{uuid4().hex[:8]}"
+        await self.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        return name
+
     def new_operator(self) -> OperatorProcess:
         """Return an operator with its own defaults, which does not run yet."""
         return OperatorProcess(
@@ -66,11 +71,6 @@ class Bench:
             process.stop()
 
 
-def say(text: str) -> None:
-    """Report progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
-
-
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, every: float = 0.1) -> None:
     """Ask again and again until it is so.
 
@@ -80,8 +80,3 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, eve
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  # the API server is asked, nothing tells
             await asyncio.sleep(every)
-
-
-async def is_empty(api: AdminApi, path: str) -> bool:
-    """Tell whether a collection has no objects."""
-    return not (await api.send("GET", path, limit="1"))["items"]

@@ -1,33 +1,25 @@
 """Tasks that have ended and lie about, until retention removes them."""
 
-import asyncio
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from admin_api import CREATORS, TASKS, TYPES, AdminApi, Body
+from admin_api import TASKS, TYPES, Body
+from benchmarks.bench import Bench
 from benchmarks.sides import task, task_type
 
 
-async def fill(api: AdminApi, tasks: int) -> str:
+async def fill(bench: Bench, tasks: int) -> str:
     """Make so many tasks that have ended, with the record that the operator leaves; their Jobs are gone.
 
     Returns:
         The namespace.
     """
-    namespace = f"bench-{uuid4().hex[:8]}"
-    await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    namespace, api = await bench.new_namespace(), bench.api
     await api.send("POST", TYPES.format(namespace), task_type())
     names = [f"f-{number:06}" for number in range(tasks)]
     await api.create(TASKS.format(namespace), [task(name) for name in names])
-    remaining = iter(names)
-
-    async def ender() -> None:
-        for name in remaining:
-            await api.send("PATCH", f"{TASKS.format(namespace)}/{name}/status", _ended(name))
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CREATORS):
-            group.create_task(ender())
+    path = TASKS.format(namespace)
+    await api.send_all(("PATCH", f"{path}/{name}/status", _ended(name)) for name in names)
     return namespace
 
 

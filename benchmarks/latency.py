@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from uuid import uuid4
 
 from admin_api import JOBS, TASKS, AdminApi
 from benchmarks.bench import Bench
@@ -33,8 +32,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 async def run_latency(bench: Bench, tasks: int) -> Latencies:
     """Create so many tasks, ten a second, and see when each comes forward."""
-    namespace, side, clock = f"bench-{uuid4().hex[:8]}", AsyncTasks(), time.monotonic
-    await bench.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    namespace, side, clock = await bench.new_namespace(), AsyncTasks(), time.monotonic
     created: dict[str, float] = {}
     started: dict[str, float] = {}
     ended: dict[str, float] = {}
@@ -63,8 +61,7 @@ async def run_latency(bench: Bench, tasks: int) -> Latencies:
         await side.prepare(bench.api, namespace)
         watches = []
         for path, watch in ((JOBS, watch_jobs), (TASKS, watch_tasks)):
-            listing = await bench.api.send("GET", path.format(namespace), limit="1")
-            watches.append(asyncio.create_task(watch(listing["metadata"]["resourceVersion"])))
+            watches.append(asyncio.create_task(watch(await bench.api.version(path.format(namespace)))))
         try:
             async with asyncio.timeout(60 + tasks):
                 await _create_in_time(bench.api, side, namespace, tasks, created)

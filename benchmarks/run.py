@@ -14,13 +14,14 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import finished
-from benchmarks.bench import Bench, say
+from benchmarks.bench import Bench
 from benchmarks.figures import Figures
 from benchmarks.latency import run_latency
 from benchmarks.sides import AsyncTasks, BareJobs
 from benchmarks.standing import empty, fill, start_operator
 from benchmarks.throughput import run_side
 from clusters import versions
+from measured import say
 
 ROOT = Path(__file__).parents[1]
 WARM_UP = 100
@@ -72,7 +73,7 @@ async def measure_standing(
     """Start the operator with more and more tasks there, several times each."""
     async with Bench.start(directory, kube_api_qps=QPS[Part.TUNED]) as bench:
         for tasks in sizes:
-            namespace = await fill(bench.api, tasks)
+            namespace = await fill(bench, tasks)
             for _ in range(runs):
                 start = await start_operator(bench, namespace, tasks, idle_seconds=idle_seconds)
                 figures.standing.setdefault(tasks, []).append(start)
@@ -91,7 +92,7 @@ async def measure_finished(
         await run_side(bench, AsyncTasks(), min(WARM_UP, objects))
         for there in (0, finished_tasks):
             if there:
-                await finished.fill(bench.api, there)
+                await finished.fill(bench, there)
             for _ in range(runs):
                 run = await run_side(bench, AsyncTasks(), objects)
                 figures.beside_finished.setdefault(there, []).append(run)

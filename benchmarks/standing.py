@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from admin_api import TASKS, TYPES, AdminApi
-from benchmarks.bench import READY_SECONDS, Bench, is_empty, until
+from benchmarks.bench import READY_SECONDS, Bench, until
 from benchmarks.sides import KIND, task, task_type
-from benchmarks.usage import cpu_seconds, memory_kib
+from measured import cpu_seconds, memory_kib
 
 BLOCKER = "a-blocker"
 
@@ -28,14 +28,13 @@ class Standing:
     """Of one core."""
 
 
-async def fill(api: AdminApi, tasks: int) -> str:
+async def fill(bench: Bench, tasks: int) -> str:
     """Make a type with a limit of 1, a task that holds the slot, and so many tasks that wait for it.
 
     Returns:
         The namespace.
     """
-    namespace = f"bench-{uuid4().hex[:8]}"
-    await api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    namespace, api = await bench.new_namespace(), bench.api
     kind = task_type(
         maxConcurrent=1, deadlines={"attemptSeconds": 36_000, "taskSeconds": 72_000}, maxTasksPerShard=10_000
     )
@@ -87,4 +86,4 @@ async def _until_counted(api: AdminApi, namespace: str) -> None:
 async def empty(api: AdminApi, namespace: str) -> None:
     """Delete all of it, and wait until it is gone."""
     await api.send("DELETE", f"/api/v1/namespaces/{namespace}")
-    await until(lambda: is_empty(api, TASKS.format(namespace)), seconds=600, every=1)
+    await until(lambda: api.is_empty(TASKS.format(namespace)), seconds=600, every=1)

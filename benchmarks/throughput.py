@@ -4,10 +4,9 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from uuid import uuid4
 
 from admin_api import JOBS, PODS, TASKS, AdminApi
-from benchmarks.bench import Bench, is_empty, until
+from benchmarks.bench import Bench, until
 from benchmarks.sides import AsyncTasks, Side
 from benchmarks.usage import Reading
 
@@ -49,8 +48,7 @@ async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
 
     The operator runs only for the side that needs it.
     """
-    namespace = f"bench-{uuid4().hex[:8]}"
-    await bench.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    namespace = await bench.new_namespace()
     with bench.operator(needed=isinstance(side, AsyncTasks)) as pids:
         await side.prepare(bench.api, namespace)
         before = await Reading.take(bench.api, pids)
@@ -80,7 +78,7 @@ async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
 
 async def _until_done(api: AdminApi, side: Side, namespace: str, objects: int) -> None:
     path = side.path.format(namespace)
-    version = (await api.send("GET", path, limit="1"))["metadata"]["resourceVersion"]
+    version = await api.version(path)
     done: set[str] = set()
 
     async def watch() -> None:
@@ -102,4 +100,4 @@ async def _clean_up(api: AdminApi, side: Side, namespace: str, objects: int) -> 
     )
     for resource in (TASKS, JOBS, PODS):
         path = resource.format(namespace)
-        await until(partial(is_empty, api, path), seconds=60 + PER_OBJECT_LIMIT * objects, every=LOOK_EVERY)
+        await until(partial(api.is_empty, path), seconds=60 + PER_OBJECT_LIMIT * objects, every=LOOK_EVERY)

@@ -1,33 +1,17 @@
-"""What is used up: CPU and memory of processes, and the API server's requests by its own count."""
+"""What is used up: CPU of processes, and the API server's requests by its own count."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from admin_api import AdminApi
+from measured import cpu_seconds
 
-TICKS = os.sysconf("SC_CLK_TCK")
 REQUEST = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$")
 WATCH_EVENT = re.compile(r"^apiserver_watch_events_(total|sizes_sum)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 WRITES = ("POST", "PUT", "PATCH", "APPLY")
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def memory_kib(pid: int) -> int:
-    """Return a process's resident set, in KiB."""
-    (line,) = [
-        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
-    ]
-    return int(line.split()[1])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import aiohttp
@@ -14,7 +14,7 @@ JOBS = "/apis/batch/v1/namespaces/{}/jobs"
 PODS = "/api/v1/namespaces/{}/pods"
 TASKS = "/apis/asyncflow.dev/v1alpha1/namespaces/{}/asynctasks"
 TYPES = "/apis/asyncflow.dev/v1alpha1/namespaces/{}/tasktypes"
-CREATORS = 24
+SENDERS = 24
 LINE_MAX = 2**22
 
 Body = dict[str, Any]
@@ -75,17 +75,30 @@ class AdminApi:
             if not (token := chunk["metadata"].get("continue", "")):
                 return items
 
-    async def create(self, path: str, bodies: list[Body]) -> None:
-        """Create objects, some at a time."""
-        remaining = iter(bodies)
+    async def version(self, path: str) -> str:
+        """Return the version of a collection: a watch from there hears of all that comes."""
+        found: str = (await self.send("GET", path, limit="1"))["metadata"]["resourceVersion"]
+        return found
 
-        async def creator() -> None:
-            for body in remaining:
-                await self.send("POST", path, body)
+    async def is_empty(self, path: str) -> bool:
+        """Tell whether a collection has no objects."""
+        return not (await self.send("GET", path, limit="1"))["items"]
+
+    async def create(self, path: str, bodies: Iterable[Body]) -> None:
+        """Create objects, some at a time."""
+        await self.send_all(("POST", path, body) for body in bodies)
+
+    async def send_all(self, requests: Iterable[tuple[str, str, Body]]) -> None:
+        """Send requests, each a method, a path and a body, some at a time."""
+        remaining = iter(requests)
+
+        async def sender() -> None:
+            for method, path, body in remaining:
+                await self.send(method, path, body)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(CREATORS):
-                group.create_task(creator())
+            for _ in range(SENDERS):
+                group.create_task(sender())
 
     async def watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Body]]:
         """Yield every change of a collection since a version, until cancelled."""

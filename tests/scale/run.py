@@ -6,7 +6,6 @@ there before the operator starts, so that their order can be told.
 
 import asyncio
 import json
-import os
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ import typer
 
 from admin_api import JOBS, TASKS, TYPES, AdminApi
 from clusters.controlplane import ControlPlane
+from measured import Memory, cpu_seconds, memory_kib, say
 from operator_process import OperatorProcess, install, kubeconfig_of_operator
 from scale.observer import Attempt, Observer
 from scale.verdict import order_violations, wrong_counts, wrong_ends
@@ -33,7 +33,6 @@ PER_TASK_LIMIT = 0.3
 """Seconds for each task after which a run is given up."""
 SETTLED_SECONDS = 60
 RATIO_MAX = 1.10
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -98,21 +97,13 @@ class Operators:
     def note(self) -> None:
         """Take down what the present one has used."""
         assert self._process is not None
-        proc = Path(f"/proc/{self._process.pid}")
-        fields = (proc / "stat").read_text().rpartition(")")[2].split()
-        self.cpu_seconds += (int(fields[11]) + int(fields[12])) / TICKS
-        (peak,) = [line for line in (proc / "status").read_text().splitlines() if line.startswith("VmHWM")]
-        self.memory_mib = max(self.memory_mib, int(peak.split()[1]) / 1024)
+        self.cpu_seconds += cpu_seconds(self._process.pid)
+        self.memory_mib = max(self.memory_mib, memory_kib(self._process.pid, Memory.PEAK) / 1024)
 
     def stop(self) -> None:
         """End it in order."""
         if self._process is not None:
             self._process.stop()
-
-
-def say(text: str) -> None:
-    """Report progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 async def one_run(name: str, workload: Workload, directory: Path, *, kills: int = 0) -> Run:
@@ -146,9 +137,7 @@ async def one_run(name: str, workload: Workload, directory: Path, *, kills: int 
 async def _observing(observer: Observer) -> AsyncIterator[None]:
     tasks = []
     for path, watch in ((JOBS, observer.watch_jobs), (TASKS, observer.watch_tasks)):
-        listing = await observer.api.send("GET", path.format(NAMESPACE), limit="1")
-        version = listing["metadata"]["resourceVersion"]
-        tasks.append(asyncio.create_task(watch(version)))
+        tasks.append(asyncio.create_task(watch(await observer.api.version(path.format(NAMESPACE)))))
     try:
         yield
     finally:

@@ -59,7 +59,7 @@ def wrong_ends(workload: Workload, tasks: Iterable[Body]) -> list[str]:
 def wrong_counts(workload: Workload, kind: Body, tasks: Iterable[Body]) -> list[str]:
     """Return what the type's status says that is not as it has to be."""
     wrong, expected, status = [], workload.phases(), kind["status"]
-    counts = {phase.capitalize(): number for phase, number in status["counts"].items() if number}
+    counts = {phase.capitalize(): number for phase, number in status.get("counts", {}).items() if number}
     if counts != expected:
         wrong.append(f"{KIND} counts {counts}, and there are {expected}")
     shards = [task["status"].get("shard") for task in tasks]

@@ -164,11 +164,7 @@ class ApiClient:
             ApiError: among others, it took so long that the moment is forgotten (410): begin anew.
             ApiUnreachable: there was no answer.
         """
-        params = {"limit": str(LIST_CHUNK)}
-        if labels:
-            params["labelSelector"] = labels
-        if fields:
-            params["fieldSelector"] = fields
+        params = {"limit": str(LIST_CHUNK), **_selectors(labels, fields)}
         while True:
             chunk = await self._request("GET", resource.path(namespace), params=params)
             yield Listing(chunk["items"], chunk["metadata"]["resourceVersion"])
@@ -197,11 +193,8 @@ class ApiClient:
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(int(WATCH_SECONDS * random.uniform(0.8, 1))),
+            **_selectors(labels, fields),
         }
-        if labels:
-            params["labelSelector"] = labels
-        if fields:
-            params["fieldSelector"] = fields
         connect = self._connection.read_timeout.sock_connect
         limit = aiohttp.ClientTimeout(sock_connect=connect, sock_read=SILENCE_SECONDS)
         path, rest = resource.path(namespace), b""
@@ -281,6 +274,11 @@ class ApiClient:
         except (aiohttp.ClientError, TimeoutError) as error:
             self.unanswered += 1
             raise ApiUnreachable(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
+
+
+def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:
+    given = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: selector for name, selector in given.items() if selector}
 
 
 def _told(status: Body) -> ApiError:
