@@ -13,10 +13,11 @@ from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import Shards
 from asyncflow.core.census import Census, Entry
+from asyncflow.core.retention import counts, remaining, removed
 from asyncflow.core.shards import roll, split
 from asyncflow.handlers.types import Due
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
-from builders import at
+from builders import at, kind
 from crash.explorer import type_body
 from crash.operators import SimulatedOperator
 from crash.world import Request, World
@@ -109,6 +110,23 @@ class TestShards:
         assert roll(Shards(begin=1, end=2), census) == Shards(begin=1, end=2)
         census.put("late", Entry(Phase.PENDING, 2, None))
         assert roll(Shards(begin=1, end=2), census).begin == 2
+
+
+class TestRemoval:
+    def test_until_a_task_is_gone_it_stays_on_record_and_is_counted_once(self) -> None:
+        census, of = Census(), kind()
+        for second, name in enumerate("ab"):
+            census.put(name, ended(Phase.SUCCEEDED, second, name))
+        for name in "ab":  # b is recorded while a is still there
+            of = of.model_copy(update={"status": removed(of.status, census, [name])})
+            census.remove(of.status.removed.removing)
+            assert counts(of, census).succeeded == 2
+        assert of.status.removed.removing == ("a", "b")
+        assert of.status.removed.succeeded == 2
+        for name in "ab":
+            census.drop(name)
+            assert counts(of, census).succeeded == 2
+        assert remaining(of.status, census) == []
 
 
 class RetentionMachine(RuleBasedStateMachine):
