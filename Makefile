@@ -51,7 +51,7 @@ scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: bui
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m scale.run
 
 .PHONY: bench
-bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (45 minutes)
+bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (an hour)
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
 
 .PHONY: bench-report

@@ -28,6 +28,10 @@ WARM_UP = 100
 """Objects of each side that are done before anything is measured."""
 
 
+SHORT_STAY = 30.0
+"""Seconds for which an operator is watched when it has little to do."""
+
+
 class Part(StrEnum):
     """A part of the measurement."""
 
@@ -70,12 +74,13 @@ async def measure_latency(figures: Figures, directory: Path, *, tasks: int, runs
 async def measure_standing(
     figures: Figures, directory: Path, *, sizes: Sequence[int], runs: int, idle_seconds: float
 ) -> None:
-    """Start the operator with more and more tasks there, several times each."""
+    """Start the operator with more and more tasks there, several times each; stay long with the most."""
     async with Bench.start(directory, kube_api_qps=QPS[Part.TUNED]) as bench:
         for tasks in sizes:
             namespace = await fill(bench, tasks)
+            stay = idle_seconds if tasks == max(sizes) else min(SHORT_STAY, idle_seconds)
             for _ in range(runs):
-                start = await start_operator(bench, namespace, tasks, idle_seconds=idle_seconds)
+                start = await start_operator(bench, namespace, tasks, idle_seconds=stay)
                 figures.standing.setdefault(tasks, []).append(start)
                 say(
                     f"standing: {tasks} tasks: ready after {start.ready_seconds:.1f} s, "

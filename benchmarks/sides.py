@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any
 
 from admin_api import JOBS, PODS, TASKS, TYPES, AdminApi, Body
+from benchmarks.bench import READY_SECONDS, until
 
 KIND = "bench"
 TEMPLATE: Body = {
@@ -76,8 +77,15 @@ class AsyncTasks(Side):
     path = TASKS
 
     async def prepare(self, api: AdminApi, namespace: str) -> None:
-        """Make the TaskType."""
+        """Make the TaskType, and wait until the operator has tried its Job."""
         await api.send("POST", TYPES.format(namespace), task_type(maxConcurrent=100_000))
+
+        async def is_ready() -> bool:
+            kind = await api.send("GET", f"{TYPES.format(namespace)}/{KIND}")
+            conditions = kind.get("status", {}).get("conditions", ())
+            return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+        await until(is_ready, seconds=READY_SECONDS)
 
     def body(self, number: int) -> Body:
         """Return an AsyncTask."""

@@ -208,8 +208,6 @@ def test_what_a_container_is_told(
     assert json.loads(told.pop("ASYNCFLOW_PAYLOAD")) == payload
     assert told == {
         "ASYNCFLOW_TASK": "a",
-        "ASYNCFLOW_CONTEXT": "{}",
-        "ASYNCFLOW_STAGE": "0",
         "ASYNCFLOW_RUN": "1",
         "ASYNCFLOW_ATTEMPT": "1",
         "ASYNCFLOW_FENCING_TOKEN": "1",

@@ -72,6 +72,8 @@ def _definition(
     schema["properties"]["kind"] = {"type": "string", "description": "The kind of the object."}
     # Empty by default, so that the parts' defaults apply: a new task's phase is Pending without a write.
     schema["properties"]["status"]["default"] = {}
+    # It has one writer: the API server need not keep account of each of its fields.
+    schema["properties"]["status"]["x-kubernetes-map-type"] = "atomic"
     schema["required"] = ["spec"]
     schema["x-kubernetes-validations"] = root_rules
     kind = model.__name__

@@ -185,7 +185,7 @@ class TaskReconciler:
         if start.first:
             self._admission.tokens(task.type_key).first_attempts += 1
         self._wake(self._admission.occupy(uid, task.type_key, self._store.lock_id(task)))
-        logger.info("attempt %d of %s started", start.number, task.key, extra=_fields(task, start.number))
+        logger.debug("attempt %d of %s started", start.number, task.key, extra=_fields(task, start.number))
         if not self._store.put_job(made):
             self._enqueue(uid)
 

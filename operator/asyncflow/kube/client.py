@@ -200,7 +200,10 @@ class ApiClient:
         path, rest = resource.path(namespace), b""
         try:
             async with self._connection.session.get(
-                self._connection.server + path, params=params, headers={"Accept": JSON}, timeout=limit
+                self._connection.server + path,
+                params=params,
+                headers={"Accept": JSON, **self._connection.identity()},
+                timeout=limit,
             ) as response:
                 if response.status >= 400:
                     raise _error(response, await response.read())
@@ -263,7 +266,7 @@ class ApiClient:
                 self._connection.server + path,
                 params=query,
                 data=data,
-                headers={"Content-Type": content_type, "Accept": JSON},
+                headers={"Content-Type": content_type, "Accept": JSON, **self._connection.identity()},
                 timeout=limit,
             ) as response:
                 content = await response.read()

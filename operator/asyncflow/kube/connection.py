@@ -4,7 +4,7 @@ import math
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,8 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
         self._tls = _tls_context(settings)
         self._clock = clock
-        self._token = ""
-        self._token_until = -math.inf
+        self._identity: Mapping[str, str] = {}
+        self._identity_until = -math.inf
 
     @property
     def server(self) -> str:
@@ -66,19 +66,31 @@ class Connection:
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The open session. Needs a running event loop."""
+        """The open session: each request brings the headers of `identity`. Needs a running event loop."""
         if self._session is None or self._session.closed:
-            self._session = self.new_session()
+            self._session = self._open()
         return self._session
 
     def new_session(self) -> aiohttp.ClientSession:
-        """Return another session to the same server, which the caller closes."""
+        """Return another session to the same server, which says by itself who asks, and the caller closes."""
+        return self._open(self._authenticate)
+
+    def _open(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ssl=self._tls or True),
             timeout=self.read_timeout,
             headers={"User-Agent": USER_AGENT},
-            middlewares=(self._authenticate,),
+            middlewares=middlewares,
         )
+
+    def identity(self) -> Mapping[str, str]:
+        """Return the headers that say who asks, as they are now."""
+        if (now := self._clock()) >= self._identity_until:
+            token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+            token = token.split(" ", 1)[-1].strip()
+            self._identity = {"Authorization": f"Bearer {token}"} if token else {}
+            self._identity_until = now + TOKEN_SECONDS
+        return self._identity
 
     async def close(self) -> None:
         """Close the session; without effect if it is closed."""
@@ -88,11 +100,7 @@ class Connection:
     async def _authenticate(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if (now := self._clock()) >= self._token_until:
-            token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
-            self._token, self._token_until = token.split(" ", 1)[-1].strip(), now + TOKEN_SECONDS
-        if self._token:
-            request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers.update(self.identity())
         return await send(request)
 
 
