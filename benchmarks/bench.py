@@ -1,18 +1,21 @@
 """A control plane for measuring, and the operator on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from admin_api import AdminApi
+from admin_api import JOBS, PODS, TASKS, AdminApi
 from clusters.controlplane import ControlPlane
 from operator_process import OperatorProcess, install, kubeconfig_of_operator
 
 OPERATOR = "asyncflow"
 READY_SECONDS = 300
+LOOK_EVERY = 0.25
+"""Seconds between two looks whether all is deleted."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,16 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, eve
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110  # the API server is asked, nothing tells
             await asyncio.sleep(every)
+
+
+async def clean_up(api: AdminApi, paths: Iterable[str], namespace: str, *, seconds: float) -> None:
+    """Delete all objects of some kinds as a person would, and wait until nothing is left of them.
+
+    Raises:
+        TimeoutError: something is left after so many seconds.
+    """
+    options = {"kind": "DeleteOptions", "propagationPolicy": "Background"}
+    for path in paths:
+        await api.send("DELETE", path.format(namespace), options)
+    for resource in (TASKS, JOBS, PODS):
+        await until(partial(api.is_empty, resource.format(namespace)), seconds=seconds, every=LOOK_EVERY)

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.bench import OPERATOR
 from benchmarks.latency import Latencies, quantile
 from benchmarks.standing import Standing
+from benchmarks.steps import Step, StepRun
 from benchmarks.throughput import Throughput
 
 JOB = "batch/jobs"
@@ -27,6 +28,7 @@ class Figures:
     """Runs of tasks by the number of those that had ended before."""
     standing: dict[int, list[Standing]] = field(default_factory=dict)
     """Starts of an operator by the number of tasks that it found."""
+    steps: dict[Step, list[StepRun]] = field(default_factory=dict)
 
     @property
     def wrong(self) -> list[str]:
@@ -79,6 +81,21 @@ class Figures:
         return {
             setting: [_described(run) for pair in pairs for run in pair]
             for setting, pairs in self.throughput.items()
+        }
+
+    def cost(self) -> dict[str, dict[str, Any]]:
+        """Return, for every step from a bare Job on, the control plane's CPU for an object, in ms."""
+        return {
+            step.text: {
+                "all": _rounded(spread([1000 * sum(run.cpu.values()) / run.objects for run in runs])),
+                "median_of_each": _rounded(
+                    {
+                        name: statistics.median(1000 * run.cpu[name] / run.objects for run in runs)
+                        for name in runs[0].cpu
+                    }
+                ),
+            }
+            for step, runs in sorted(self.steps.items())
         }
 
 

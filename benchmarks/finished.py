@@ -19,11 +19,12 @@ async def fill(bench: Bench, tasks: int) -> str:
     names = [f"f-{number:06}" for number in range(tasks)]
     await api.create(TASKS.format(namespace), [task(name) for name in names])
     path = TASKS.format(namespace)
-    await api.send_all(("PATCH", f"{path}/{name}/status", _ended(name)) for name in names)
+    await api.send_all(("PATCH", f"{path}/{name}/status", ended(name)) for name in names)
     return namespace
 
 
-def _ended(name: str) -> Body:
+def ended(name: str) -> Body:
+    """Return the status of a task whose only attempt has succeeded just now."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     attempt = {
         "number": 1,

@@ -29,14 +29,16 @@ costs more than it does here.
 
 """
 
+LIMITS = """\
+Both cores are busy all the time, so the ratio is that of the CPU for an object. Without an operator, one
+step after the other from a bare Job to all that an AsyncTask has the control plane do, medians of several
+rounds in turn:
+"""
+
 ROWS = (
     ("ratio_tuned", "AsyncTasks a second ÷ bare Jobs a second, controller-manager tuned", "0.80"),
     ("ratio_tuned_cleaned", "the same, until all is deleted", ""),
-    (
-        "ratio_default",
-        "the first, with the controller-manager's own 20 requests a second",
-        "0.97",
-    ),
+    ("ratio_default", "the first, with the controller-manager's own 20 requests a second", "0.97"),
     ("ratio_default_cleaned", "the same, until all is deleted", ""),
     ("writes_per_task", "our API writes for a short task until `Succeeded`", "2"),
     ("operator_cpu_ms_per_task", "the operator's CPU for a task until `Succeeded`, ms", "2"),
@@ -44,7 +46,13 @@ ROWS = (
     ("create_to_job_p99_ms", "the same, 99th percentile", "60"),
     ("end_to_succeeded_median_ms", "Job complete → `Succeeded` at 10 a second, median, ms", ""),
     ("end_to_succeeded_p99_ms", "the same, 99th percentile", "100"),
-    ("memory_kib_per_task", "memory for a pending task without payload, above an empty operator, KiB", "6"),
+    (
+        "memory_kib_per_task",
+        "memory for a pending task, above an empty operator, with 50,000 of them, KiB",
+        "6",
+    ),
+    ("memory_kib_per_task_10000", "the same with 10,000 tasks", ""),
+    ("memory_kib_per_task_1000", "the same with 1,000 tasks", ""),
     ("ready_seconds_1000", "ready with 1,000 tasks there, s", ""),
     ("ready_seconds_10000", "ready with 10,000 tasks there, s", ""),
     ("ready_seconds_50000", "ready with 50,000 tasks there, s", "15"),
@@ -69,20 +77,33 @@ def report(content: Figures) -> str:
         if (figure := content.get(key)) is not None:
             spread = " | ".join(f"{figure[name]:g}" for name in ("min", "median", "max", "runs"))
             parts.append(f"| {text} (`{key}`) | {goal} | {spread} |\n")
+    parts.append(_standing(content))
     for setting in content["runs"]:
         parts.append(_throughput(setting, content["runs"][setting]))
+    if content["cost"]:
+        parts.append(_cost(content["cost"]))
     parts.append(_settings(content["settings"]))
     return "".join(parts)
 
 
+def _standing(content: Figures) -> str:
+    """Return how the start grows with the number of tasks that are there."""
+    sizes = [size for size in (1000, 10_000, 50_000) if f"ready_seconds_{size}" in content]
+    if not sizes:
+        return ""
+    ready = [content[f"ready_seconds_{size}"]["median"] for size in sizes]
+    names = [f"{size:,}" for size in sizes]
+    return "\n" + _plot("seconds until ready, by the tasks that are there", "tasks", names, "s", ready)
+
+
 def _throughput(setting: str, runs: Sequence[Figures]) -> str:
     sides = {side: [run for run in runs if run["side"] == side] for side in ("jobs", "tasks")}
-    most = max(run["per_second"] for run in runs)
-    lines = "".join(f"  bar {json.dumps([run['per_second'] for run in sides[side]])}\n" for side in sides)
-    numbers = ", ".join(str(number + 1) for number in range(len(sides["jobs"])))
-    plot = (
-        f'```mermaid\nxychart-beta\n  title "{setting}: done a second, bare Jobs behind AsyncTasks"\n'
-        f'  x-axis "run" [{numbers}]\n  y-axis "a second" 0 --> {most * 1.1:.0f}\n{lines}```\n'
+    plot = _plot(
+        f"{setting}: done a second, bare Jobs behind AsyncTasks",
+        "run",
+        [str(number + 1) for number in range(len(sides["jobs"]))],
+        "a second",
+        *([run["per_second"] for run in sides[side]] for side in sides),
     )
     processes = list(dict.fromkeys(name for run in runs for name in run["cpu_seconds"]))
     head = f"| run | objects | s | a second | s to clean | {' | '.join(processes)} |\n"
@@ -91,12 +112,42 @@ def _throughput(setting: str, runs: Sequence[Figures]) -> str:
     return f"\n## {setting}\n\n{plot}\nCPU seconds of each process until the last was done:\n\n{head}{rows}"
 
 
+def _plot(title: str, x: str, names: Sequence[str], y: str, *bars: Sequence[float]) -> str:
+    """Return a Mermaid plot; of several bars at one place the later stand before the earlier."""
+    most = max(max(values) for values in bars)
+    places = ", ".join(json.dumps(name) for name in names)
+    lines = "".join(f"  bar {json.dumps(values)}\n" for values in bars)
+    return (
+        f'```mermaid\nxychart-beta\n  title "{title}"\n  x-axis "{x}" [{places}]\n'
+        f'  y-axis "{y}" 0 --> {most * 1.1:.3g}\n{lines}```\n'
+    )
+
+
 def _row(run: Figures, processes: Iterable[str]) -> str:
     used = " | ".join(f"{run['cpu_seconds'].get(name, 0):g}" for name in processes)
     return (
         f"| {run['side']} | {run['objects']} | {run['seconds']:g} | {run['per_second']:g} "
         f"| {run['clean_seconds']:g} | {used} |\n"
     )
+
+
+def _cost(cost: Figures) -> str:
+    processes = list(next(iter(cost.values()))["median_of_each"])
+    head = f"| for each object | ms of CPU | min | max | {' | '.join(processes)} |\n"
+    head += "|---" * (4 + len(processes)) + "|\n"
+    rows = "".join(
+        f"| {step} | {used['all']['median']:g} | {used['all']['min']:g} | {used['all']['max']:g} "
+        f"| {' | '.join(format(used['median_of_each'][name], 'g') for name in processes)} |\n"
+        for step, used in cost.items()
+    )
+    plot = _plot(
+        "the control plane's CPU for an object, step by step",
+        "step",
+        [str(number) for number in range(len(cost))],
+        "ms",
+        [used["all"]["median"] for used in cost.values()],
+    )
+    return f"\n## What limits it\n\n{LIMITS}\n{plot}\n{head}{rows}"
 
 
 def _settings(settings: Figures) -> str:

@@ -19,6 +19,7 @@ from benchmarks.figures import Figures
 from benchmarks.latency import run_latency
 from benchmarks.sides import AsyncTasks, BareJobs
 from benchmarks.standing import empty, fill, start_operator
+from benchmarks.steps import Step, run_step
 from benchmarks.throughput import run_side
 from clusters import versions
 from measured import say
@@ -40,6 +41,7 @@ class Part(StrEnum):
     LATENCY = "latency"
     STANDING = "standing"
     FINISHED = "finished"
+    STEPS = "steps"
 
 
 QPS = {Part.TUNED: 5000, Part.DEFAULT: None}
@@ -104,6 +106,16 @@ async def measure_finished(
                 say(f"finished: {run.per_second:.1f} tasks a second beside {there} that have ended")
 
 
+async def measure_steps(figures: Figures, directory: Path, *, objects: int, runs: int) -> None:
+    """Go from a bare Job to all that an operator sends, one step after the other, several times."""
+    async with Bench.start(directory, kube_api_qps=QPS[Part.TUNED]) as bench:
+        await run_step(bench, Step.ENVIRONMENT, min(WARM_UP, objects))
+        for number in range(runs):
+            for step in Step:
+                figures.steps.setdefault(step, []).append(await run_step(bench, step, objects))
+            say(f"steps: {number + 1} of {runs}")
+
+
 async def measure(parts: Sequence[Part], directory: Path, *, short: bool) -> Figures:
     """Measure what is asked for."""
     figures, runs = Figures(), 2 if short else 3
@@ -120,6 +132,9 @@ async def measure(parts: Sequence[Part], directory: Path, *, short: bool) -> Fig
     if Part.FINISHED in parts:
         there, objects = (2000, 100) if short else (20_000, 1500)
         await measure_finished(figures, directory, finished_tasks=there, objects=objects, runs=runs)
+    if Part.STEPS in parts:
+        objects, runs = (60, 2) if short else (300, 7)
+        await measure_steps(figures, directory, objects=objects, runs=runs)
     return figures
 
 
@@ -129,6 +144,7 @@ def written(figures: Figures, *, short: bool) -> dict[str, Any]:
         **figures.summary(),
         "wrong": figures.wrong,
         "runs": figures.runs(),
+        "cost": figures.cost(),
         "settings": {
             "kube_api_qps": {part.value: qps for part, qps in QPS.items()},
             "short": short,
@@ -142,9 +158,18 @@ def written(figures: Figures, *, short: bool) -> dict[str, Any]:
     }
 
 
+def beside(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return new figures with those of other parts that an earlier run has left, if it was fit and alike."""
+    if old.get("wrong") or old.get("settings") != new["settings"]:
+        return new
+    grouped = {name: {**old.get(name, {}), **new[name]} for name in ("runs", "cost")}
+    return {**old, **new, **grouped}
+
+
 def main(
     part: Annotated[
-        list[Part] | None, typer.Option(help="What to measure; may be given several times. By default, all.")
+        list[Part] | None,
+        typer.Option(help="What to measure anew; may be given again. By default, all."),
     ] = None,
     short: Annotated[bool, typer.Option("--short", help="Fewer objects, fewer runs: minutes.")] = False,
     out: Annotated[Path, typer.Option(help="Where the figures are written.")] = ROOT / "build/bench.json",
@@ -152,7 +177,8 @@ def main(
     """Measure asyncflow beside bare Jobs on one control plane; write the figures as JSON."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it cleans up as after Ctrl-C
     figures = asyncio.run(measure(part or list(Part), ROOT / "build" / "bench", short=short))
-    content = written(figures, short=short)
+    old = json.loads(out.read_text()) if part and out.exists() else {}
+    content = beside(old, written(figures, short=short))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(content, indent=1) + "\n")
     print(json.dumps(figures.summary(), indent=1))

@@ -3,16 +3,14 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from functools import partial
 
-from admin_api import JOBS, PODS, TASKS, AdminApi
-from benchmarks.bench import Bench, until
+from admin_api import AdminApi
+from benchmarks.bench import Bench, clean_up
 from benchmarks.sides import AsyncTasks, Side
 from benchmarks.usage import Reading
 
 PER_OBJECT_LIMIT = 2.0
 """Seconds for each object after which a run is given up."""
-LOOK_EVERY = 0.25
 REPORTING = "asyncflow.dev/operator"
 
 
@@ -61,7 +59,7 @@ async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
         events = await bench.api.send("GET", f"/api/v1/namespaces/{namespace}/events", **selector)
         clean_before = await Reading.take(bench.api, pids)
         cleaning = time.monotonic()
-        await _clean_up(bench.api, side, namespace, objects)
+        await clean_up(bench.api, (side.path,), namespace, seconds=60 + PER_OBJECT_LIMIT * objects)
         cleaned = time.monotonic()
         used_to_clean = (await Reading.take(bench.api, pids)).since(clean_before)
     return Throughput(
@@ -91,13 +89,3 @@ async def _until_done(api: AdminApi, side: Side, namespace: str, objects: int) -
     async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects), asyncio.TaskGroup() as group:
         group.create_task(watch())
         group.create_task(api.create(path, [side.body(number) for number in range(objects)]))
-
-
-async def _clean_up(api: AdminApi, side: Side, namespace: str, objects: int) -> None:
-    """Delete all objects of a side as a person would, and wait until nothing is left of them."""
-    await api.send(
-        "DELETE", side.path.format(namespace), {"kind": "DeleteOptions", "propagationPolicy": "Background"}
-    )
-    for resource in (TASKS, JOBS, PODS):
-        path = resource.format(namespace)
-        await until(partial(api.is_empty, path), seconds=60 + PER_OBJECT_LIMIT * objects, every=LOOK_EVERY)

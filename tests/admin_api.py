@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
@@ -18,6 +18,7 @@ SENDERS = 24
 LINE_MAX = 2**22
 
 Body = dict[str, Any]
+T = TypeVar("T")
 
 
 class AdminApi:
@@ -90,15 +91,19 @@ class AdminApi:
 
     async def send_all(self, requests: Iterable[tuple[str, str, Body]]) -> None:
         """Send requests, each a method, a path and a body, some at a time."""
-        remaining = iter(requests)
+        await self.for_each(requests, lambda request: self.send(*request))
 
-        async def sender() -> None:
-            for method, path, body in remaining:
-                await self.send(method, path, body)
+    async def for_each(self, items: Iterable[T], work: Callable[[T], Awaitable[object]]) -> None:
+        """Do some work for each item, for some of them at a time."""
+        remaining = iter(items)
+
+        async def worker() -> None:
+            for item in remaining:
+                await work(item)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(SENDERS):
-                group.create_task(sender())
+                group.create_task(worker())
 
     async def watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Body]]:
         """Yield every change of a collection since a version, until cancelled."""

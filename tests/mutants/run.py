@@ -25,6 +25,7 @@ COPIED = (
     "hack",
     "examples",
     "Dockerfile",
+    "README.md",
     "pyproject.toml",
     "requirements.lock",
 )

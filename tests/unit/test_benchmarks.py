@@ -8,9 +8,10 @@ import pytest
 from benchmarks.figures import Figures, spread, writes_per_task
 from benchmarks.latency import quantile
 from benchmarks.report import report
-from benchmarks.run import written
+from benchmarks.run import beside, written
 from benchmarks.sides import TEMPLATE, AsyncTasks, BareJobs
 from benchmarks.standing import Standing
+from benchmarks.steps import Step, StepRun
 from benchmarks.throughput import Throughput
 from benchmarks.usage import Reading
 
@@ -61,7 +62,8 @@ def test_what_was_used_is_told_between_two_readings() -> None:
 
 def test_the_summary_has_a_spread_for_every_figure() -> None:
     starts = {0: [Standing(0, 1, 0, 100_000, 0.1)], 50_000: [Standing(50_000, 9, 2, 300_000, 1.5)]}
-    figures = Figures(throughput={"tuned": [(JOBS, TASKS), (JOBS, TASKS)]}, standing=starts)
+    steps = {step: [StepRun(step, 100, {"etcd": 0.1 * (1 + step)})] for step in Step}
+    figures = Figures(throughput={"tuned": [(JOBS, TASKS), (JOBS, TASKS)]}, standing=starts, steps=steps)
     found = figures.summary()
     assert found["ratio_tuned"] == {"min": 0.8, "median": 0.8, "max": 0.8, "runs": 2}
     assert found["ratio_tuned_cleaned"]["median"] == 0.96
@@ -73,6 +75,8 @@ def test_the_summary_has_a_spread_for_every_figure() -> None:
     assert figures.wrong == []
     page = report(written(figures, short=False))
     assert "| 0.80 | 0.8 | 0.8 | 0.8 | 2 |" in page
+    assert "| a bare Job | 1 | 1 | 1 | 1 |" in page
+    assert "| and its AsyncTask is created | 2 | 2 | 2 | 2 |" in page
     assert spread([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "max": 3.0, "runs": 3}
 
 
@@ -80,6 +84,16 @@ def test_both_sides_have_the_same_pods() -> None:
     template: dict[str, Any] = BareJobs().body(1)["spec"]["template"]
     assert template is TEMPLATE
     assert AsyncTasks().body(1)["spec"] == {"taskTypeName": "bench"}
+
+
+def test_a_part_that_is_measured_anew_takes_its_own_place_and_no_other() -> None:
+    old = written(Figures(throughput={"tuned": [(JOBS, TASKS)], "default": [(JOBS, TASKS)]}), short=False)
+    new = written(Figures(throughput={"tuned": [(TASKS, TASKS)]}), short=False)
+    both = beside(old, new)
+    assert (both["ratio_tuned"]["median"], both["ratio_default"]["median"]) == (1, 0.8)
+    assert list(both["runs"]) == ["tuned", "default"]
+    assert beside({**old, "wrong": ["b-000000 is Failed"]}, new) == new
+    assert beside({**old, "settings": {**old["settings"], "short": True}}, new) == new
 
 
 def test_what_went_wrong_is_not_shown() -> None:

@@ -1,6 +1,7 @@
 """The smaller parts of the core: back-off, leases, names, the Job, the environment."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,6 +19,8 @@ from asyncflow.core.observed import job_view, pod_view
 from asyncflow.core.rules import Rules, rules_for
 from asyncflow.core.validate import judged, needs_trial
 from builders import T0, at, job_body, kind, pod_body, task
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def rules(**spec: Any) -> Rules:
@@ -115,6 +118,11 @@ class TestJob:
         made = attempt_job(task(payload={"x": text}), rules(), attempt=1, run=1, now=T0)
         env = {e["name"]: e["value"] for e in made["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert orjson.loads(_as_the_kubelet_expands(env["ASYNCFLOW_PAYLOAD"])) == {"x": text}
+
+    def test_the_readme_names_what_a_container_is_told(self) -> None:
+        made = attempt_job(task(), rules(), attempt=1, run=1, now=T0)
+        told = {entry["name"] for entry in made["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert set(re.findall(r"^\| `(ASYNCFLOW_\w+)`", README.read_text(), re.MULTILINE)) == told
 
     def test_the_type_cannot_forge_what_a_container_is_told(self) -> None:
         forged = {

@@ -1,0 +1,135 @@
+"""What a task costs the control plane beyond a bare Job, one step at a time and without an operator.
+
+Each step does all that the one before it did, and one thing more. What a task costs beyond the last step is
+the operator's own, and what its being there costs the others.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from admin_api import JOBS, TASKS, AdminApi, Body
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.job import attempt_job
+from asyncflow.core.rules import Rules, rules_for
+from asyncflow.handlers.clock import utc_now
+from benchmarks.bench import Bench, clean_up
+from benchmarks.finished import ended
+from benchmarks.sides import BareJobs, is_complete, task, task_type
+from benchmarks.usage import Reading
+
+WRITERS = 8
+PER_OBJECT_LIMIT = 2.0
+"""Seconds for each object after which a run is given up."""
+
+
+class Step(IntEnum):
+    """What is done for each object, all before it included."""
+
+    BARE = 0
+    TASK = 1
+    STATUS = 2
+    MANIFEST = 3
+    ENVIRONMENT = 4
+
+    @property
+    def text(self) -> str:
+        """What it is, for people."""
+        return TEXTS[self]
+
+
+TEXTS = {
+    Step.BARE: "a bare Job",
+    Step.TASK: "and its AsyncTask is created",
+    Step.STATUS: "and its status written once, when the Job is complete",
+    Step.MANIFEST: "and the Job is what the operator makes of it, but for the environment",
+    Step.ENVIRONMENT: "and with the environment",
+}
+
+
+@dataclass(frozen=True)
+class StepRun:
+    """So many objects at one step."""
+
+    step: Step
+    objects: int
+    cpu: Mapping[str, float]
+    """CPU seconds by the name of a process."""
+
+
+async def run_step(bench: Bench, step: Step, objects: int) -> StepRun:
+    """Do what a step asks for so many objects; see what the control plane uses until the last; clean up."""
+    namespace = await bench.new_namespace()
+    before = await Reading.take(bench.api, bench.control_plane.pids)
+    async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects):
+        await _Run(bench.api, namespace, step, objects).until_done()
+    used = (await Reading.take(bench.api, bench.control_plane.pids)).since(before)
+    await clean_up(bench.api, (TASKS, JOBS), namespace, seconds=60 + PER_OBJECT_LIMIT * objects)
+    return StepRun(step, objects, used.cpu)
+
+
+class _Run:
+    def __init__(self, api: AdminApi, namespace: str, step: Step, objects: int) -> None:
+        self._api = api
+        self._step = step
+        self._objects = objects
+        self._tasks, self._jobs = TASKS.format(namespace), JOBS.format(namespace)
+        self._complete: asyncio.Queue[str | None] = asyncio.Queue()
+        self._rules = _rules()
+
+    async def until_done(self) -> None:
+        version = await self._api.version(self._jobs)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch(version))
+            for _ in range(WRITERS):
+                group.create_task(self._write_statuses())
+            group.create_task(self._api.for_each(range(self._objects), self._create))
+
+    async def _create(self, number: int) -> None:
+        name = f"s-{number:06}"
+        made = None
+        if self._step >= Step.TASK:
+            made = await self._api.send("POST", self._tasks, task(name))
+        await self._api.send("POST", self._jobs, self._job(number, made))
+
+    def _job(self, number: int, made: Body | None) -> Body:
+        if made is None or self._step < Step.MANIFEST:
+            return BareJobs().body(number)
+        owner = AsyncTask.model_validate(made)
+        job = attempt_job(owner, self._rules, attempt=1, run=1, now=utc_now())
+        if self._step < Step.ENVIRONMENT:
+            for container in job["spec"]["template"]["spec"]["containers"]:
+                del container["env"]
+        return job
+
+    async def _watch(self, version: str) -> None:
+        done = set[str]()
+        async for _, job in self._api.watch(self._jobs, version):
+            name = job["metadata"]["name"]
+            if is_complete(job) and name not in done:
+                done.add(name)
+                self._complete.put_nowait(_task_of(name))
+            if len(done) == self._objects:
+                break
+        for _ in range(WRITERS):
+            self._complete.put_nowait(None)
+
+    async def _write_statuses(self) -> None:
+        while (name := await self._complete.get()) is not None:
+            if self._step >= Step.STATUS:
+                await self._api.send("PATCH", f"{self._tasks}/{name}/status", ended(name))
+
+
+def _task_of(job_name: str) -> str:
+    return "s-" + job_name.split("-")[1]
+
+
+def _rules() -> Rules:
+    body: dict[str, Any] = task_type()
+    owner = AsyncTask.model_validate(task("s-000000"))
+    rules = rules_for(owner, TaskType.model_validate(body))
+    assert rules is not None
+    return rules
