@@ -19,7 +19,7 @@ from asyncflow.handlers.clock import utc_now
 from benchmarks.bench import Bench, clean_up
 from benchmarks.finished import ended
 from benchmarks.sides import BareJobs, is_complete, task, task_type
-from benchmarks.usage import Reading
+from measured import cpu_seconds
 
 WRITERS = 8
 PER_OBJECT_LIMIT = 2.0
@@ -63,12 +63,13 @@ class StepRun:
 async def run_step(bench: Bench, step: Step, objects: int) -> StepRun:
     """Do what a step asks for so many objects; see what the control plane uses until the last; clean up."""
     namespace = await bench.new_namespace()
-    before = await Reading.take(bench.api, bench.control_plane.pids)
+    pids = bench.control_plane.pids
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects):
         await _Run(bench.api, namespace, step, objects).until_done()
-    used = (await Reading.take(bench.api, bench.control_plane.pids)).since(before)
+    used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
     await clean_up(bench.api, (TASKS, JOBS), namespace, seconds=60 + PER_OBJECT_LIMIT * objects)
-    return StepRun(step, objects, used.cpu)
+    return StepRun(step, objects, used)
 
 
 class _Run:

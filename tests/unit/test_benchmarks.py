@@ -1,6 +1,8 @@
 """The arithmetic of the benchmark: a figure that is reckoned wrongly is worse than none."""
 
 from collections import Counter
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from benchmarks.figures import Figures, spread, writes_per_task
 from benchmarks.latency import quantile
 from benchmarks.report import report
-from benchmarks.run import beside, written
+from benchmarks.run import beside, main, written
 from benchmarks.sides import TEMPLATE, AsyncTasks, BareJobs
 from benchmarks.standing import Standing
 from benchmarks.steps import Step, StepRun
@@ -62,7 +64,10 @@ def test_what_was_used_is_told_between_two_readings() -> None:
 
 def test_the_summary_has_a_spread_for_every_figure() -> None:
     starts = {0: [Standing(0, 1, 0, 100_000, 0.1)], 50_000: [Standing(50_000, 9, 2, 300_000, 1.5)]}
-    steps = {step: [StepRun(step, 100, {"etcd": 0.1 * (1 + step)})] for step in Step}
+    steps = {
+        step: [StepRun(step, 100, {"etcd": 0.1 * (step + n), "api": 0.2 * n}) for n in (3, 1, 2)]
+        for step in Step
+    }
     figures = Figures(throughput={"tuned": [(JOBS, TASKS), (JOBS, TASKS)]}, standing=starts, steps=steps)
     found = figures.summary()
     assert found["ratio_tuned"] == {"min": 0.8, "median": 0.8, "max": 0.8, "runs": 2}
@@ -75,8 +80,9 @@ def test_the_summary_has_a_spread_for_every_figure() -> None:
     assert figures.wrong == []
     page = report(written(figures, short=False))
     assert "| 0.80 | 0.8 | 0.8 | 0.8 | 2 |" in page
-    assert "| a bare Job | 1 | 1 | 1 | 1 |" in page
-    assert "| and its AsyncTask is created | 2 | 2 | 2 | 2 |" in page
+    assert "| for each object | ms of CPU | min | max | etcd | api |" in page
+    assert "| a bare Job | 6 | 3 | 9 | 2 | 4 |" in page
+    assert "| and its AsyncTask is created | 7 | 4 | 10 | 3 | 4 |" in page
     assert spread([3.0, 1.0, 2.0]) == {"min": 1.0, "median": 2.0, "max": 3.0, "runs": 3}
 
 
@@ -91,15 +97,30 @@ def test_a_part_that_is_measured_anew_takes_its_own_place_and_no_other() -> None
     new = written(Figures(throughput={"tuned": [(TASKS, TASKS)]}), short=False)
     both = beside(old, new)
     assert (both["ratio_tuned"]["median"], both["ratio_default"]["median"]) == (1, 0.8)
-    assert list(both["runs"]) == ["tuned", "default"]
-    assert beside({**old, "wrong": ["b-000000 is Failed"]}, new) == new
-    assert beside({**old, "settings": {**old["settings"], "short": True}}, new) == new
+    assert both["runs"] == {"tuned": new["runs"]["tuned"], "default": old["runs"]["default"]}
+    assert beside({**old, "cost": {"a bare Job": {}}}, new)["cost"] == {"a bare Job": {}}
+    assert beside(old, {**new, "cost": {"a bare Job": {}}})["cost"] == {"a bare Job": {}}
+    assert beside({**old, "settings": {**old["settings"], "operator": "another"}}, new) == new
+    assert beside({}, new) == new
 
 
-def test_what_went_wrong_is_not_shown() -> None:
-    failed = Throughput("tasks", 1, 1, 1, reading({}), reading({}), wrong=["b-000000 is Failed"])
-    figures = Figures(throughput={"tuned": [(JOBS, TASKS)]}, beside_finished={1: [failed]})
-    with pytest.raises(ValueError, match="not fit to be shown"):
-        report(written(figures, short=False))
+@pytest.mark.parametrize(("wrong", "code"), [(["b-000000 is Failed"], 1), ([], None)])
+def test_what_went_wrong_is_not_written(
+    wrong: list[str], code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Throughput("tasks", 1, 1, 1, reading({}), reading({}), wrong=wrong)
+
+    async def measure(*_: Any, **__: Any) -> Figures:
+        return Figures(throughput={"tuned": [(JOBS, TASKS)]}, beside_finished={1: [run]})
+
+    monkeypatch.setattr("benchmarks.run.measure", measure)
+    monkeypatch.setattr("benchmarks.run.signal.signal", lambda *_: None)
+    out = tmp_path / "bench.json"
+    with pytest.raises(SystemExit) if code else nullcontext():
+        main(part=None, short=False, out=out)
+    assert out.exists() == (not wrong)
+
+
+def test_the_short_form_is_not_shown() -> None:
     with pytest.raises(ValueError, match="not fit to be shown"):
         report(written(Figures(), short=True))

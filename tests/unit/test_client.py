@@ -1,5 +1,6 @@
 """The API client against a server on loopback that answers as an API server does."""
 
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.client import Configuration
+from kubernetes.config import ConfigException
 
 from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.connection import TOKEN_SECONDS, Connection, Timeouts
@@ -53,17 +55,44 @@ async def client(settings: Any) -> AsyncIterator[ApiClient]:
 async def test_a_token_that_was_renewed_is_used_before_long(
     server: tuple[Server, TestServer], settings: Any
 ) -> None:
-    tokens = iter(("first", "second"))
+    tokens = iter(("first", "second", "third"))
 
     def renew(configuration: Any) -> None:
         configuration.api_key["BearerToken"] = f"bearer {next(tokens)}"
 
     settings.refresh_api_key_hook = renew
-    times = iter((0.0, TOKEN_SECONDS - 1, TOKEN_SECONDS))
+    times = iter((0.0, TOKEN_SECONDS - 1, TOKEN_SECONDS, TOKEN_SECONDS, 2 * TOKEN_SECONDS))
     connection = Connection(settings, clock=lambda: next(times))
     for _ in range(3):
         await ApiClient(connection).get(JOBS, "shop", "a")
+    async with connection.new_session() as session:  # kopf's
+        for _ in range(2):
+            await session.get(connection.server)
     await connection.close()
+    sent = [request.headers["Authorization"].removeprefix("Bearer ") for request in server[0].asked]
+    assert sent == ["first", "first", "second", "second", "third"]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), ConfigException("empty")])
+async def test_a_token_that_cannot_be_read_for_a_moment_is_no_end(
+    server: tuple[Server, TestServer], settings: Any, error: Exception
+) -> None:
+    read: list[str | Exception] = [error, "first", error, "second"]
+
+    def renew(configuration: Any) -> None:
+        now = read.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        configuration.api_key["BearerToken"] = f"bearer {now}"
+
+    settings.refresh_api_key_hook = renew
+    times = itertools.count(step=TOKEN_SECONDS)
+    client = ApiClient(Connection(settings, clock=lambda: next(times)))
+    with pytest.raises(ApiUnreachable, match="token can't be read"):
+        await client.get(JOBS, "shop", "a")
+    for _ in range(3):
+        await client.get(JOBS, "shop", "a")
+    await client._connection.close()
     sent = [request.headers["Authorization"] for request in server[0].asked]
     assert sent == ["Bearer first", "Bearer first", "Bearer second"]
 

@@ -12,7 +12,7 @@ import aiohttp
 import orjson
 
 from asyncflow.api import names
-from asyncflow.kube.connection import Connection
+from asyncflow.kube.connection import Connection, ConnectionFailed
 
 Body = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -214,7 +214,7 @@ class ApiClient:
                         if event["type"] == "ERROR":
                             raise _told(event["object"])
                         yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, ConnectionFailed) as error:
             raise ApiUnreachable(f"watch of {path}: {type(error).__name__} {error}".rstrip()) from error
 
     async def create(self, resource: Resource, namespace: str, body: Body, *, dry_run: bool = False) -> Body:
@@ -274,7 +274,7 @@ class ApiClient:
                     raise _error(response, content)
                 answer: Body = orjson.loads(content)
                 return answer
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, ConnectionFailed) as error:
             self.unanswered += 1
             raise ApiUnreachable(f"{method} {path}: {type(error).__name__} {error}".rstrip()) from error
 

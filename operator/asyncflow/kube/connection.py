@@ -1,5 +1,6 @@
 """How the API server is reached: address, trust, identity, and one shared HTTP session."""
 
+import logging
 import math
 import os
 import ssl
@@ -13,6 +14,8 @@ import aiohttp
 from kubernetes import config as kubeconfig
 from kubernetes.client import Configuration
 
+logger = logging.getLogger(__name__)
+
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 USER_AGENT = "asyncflow"
 
@@ -21,7 +24,7 @@ TOKEN_SECONDS = 10.0
 
 
 class ConnectionFailed(Exception):
-    """No way to an API server was found; the message says where was looked and what to do."""
+    """No way to an API server was found, or nothing to say who asks; the message says what was looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,22 @@ class Connection:
         )
 
     def identity(self) -> Mapping[str, str]:
-        """Return the headers that say who asks, as they are now."""
-        if (now := self._clock()) >= self._identity_until:
+        """Return the headers that say who asks, as they are now.
+
+        A token that can't be read for a moment is used on as it was.
+
+        Raises:
+            ConnectionFailed: there is none yet.
+        """
+        if (now := self._clock()) < self._identity_until:
+            return self._identity
+        try:
             token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+        except (kubeconfig.ConfigException, OSError) as error:
+            if not self._identity:
+                raise ConnectionFailed(f"the token can't be read: {error}") from error
+            logger.warning("the token can't be read, and is used as it was: %s", error)
+        else:
             token = token.split(" ", 1)[-1].strip()
             self._identity = {"Authorization": f"Bearer {token}"} if token else {}
             self._identity_until = now + TOKEN_SECONDS
