@@ -78,10 +78,11 @@ class Figures:
 
     def runs(self) -> dict[str, list[dict[str, Any]]]:
         """Return every run of objects, with what each process used."""
-        return {
-            setting: [_described(run) for pair in pairs for run in pair]
-            for setting, pairs in self.throughput.items()
+        compared = {
+            setting: [run for pair in pairs for run in pair] for setting, pairs in self.throughput.items()
         }
+        beside = {f"beside {there} that have ended": runs for there, runs in self.beside_finished.items()}
+        return {name: [_described(run) for run in runs] for name, runs in (compared | beside).items()}
 
     def cost(self) -> dict[str, dict[str, Any]]:
         """Return, for every step from a bare Job on, the control plane's CPU for an object, in ms."""

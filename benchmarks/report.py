@@ -94,13 +94,15 @@ def _standing(content: Figures) -> str:
 
 
 def _throughput(setting: str, runs: Sequence[Figures]) -> str:
-    sides = {side: [run for run in runs if run["side"] == side] for side in ("jobs", "tasks")}
+    speeds: dict[str, list[float]] = {}
+    for run in runs:
+        speeds.setdefault(run["side"], []).append(run["per_second"])
     plot = _plot(
-        f"{setting}: done a second, bare Jobs behind AsyncTasks",
+        f"{setting}: {' behind '.join(speeds)}, done a second",
         "run",
-        [str(number + 1) for number in range(len(sides["jobs"]))],
+        [str(number + 1) for number in range(len(speeds["tasks"]))],
         "a second",
-        *([run["per_second"] for run in sides[side]] for side in sides),
+        *(speeds[side] for side in sorted(speeds)),
     )
     processes = list(dict.fromkeys(name for run in runs for name in run["cpu_seconds"]))
     head = f"| run | objects | s | a second | s to clean | {' | '.join(processes)} |\n"
