@@ -85,6 +85,11 @@ async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, eve
             await asyncio.sleep(every)
 
 
+def patience(objects: int) -> float:
+    """Return after how many seconds a run of so many objects is given up."""
+    return 60 + 2.0 * objects
+
+
 async def clean_up(api: AdminApi, paths: Iterable[str], namespace: str, *, seconds: float) -> None:
     """Delete all objects of some kinds as a person would, and wait until nothing is left of them.
 

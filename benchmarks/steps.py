@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 from admin_api import JOBS, TASKS, AdminApi, Body
 from asyncflow.api.asynctask import AsyncTask
@@ -16,14 +15,12 @@ from asyncflow.api.tasktype import TaskType
 from asyncflow.core.job import attempt_job
 from asyncflow.core.rules import Rules, rules_for
 from asyncflow.handlers.clock import utc_now
-from benchmarks.bench import Bench, clean_up
+from benchmarks.bench import Bench, clean_up, patience
 from benchmarks.finished import ended
 from benchmarks.sides import BareJobs, is_complete, task, task_type
 from measured import cpu_seconds
 
 WRITERS = 8
-PER_OBJECT_LIMIT = 2.0
-"""Seconds for each object after which a run is given up."""
 
 
 class Step(IntEnum):
@@ -65,10 +62,10 @@ async def run_step(bench: Bench, step: Step, objects: int) -> StepRun:
     namespace = await bench.new_namespace()
     pids = bench.control_plane.pids
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects):
+    async with asyncio.timeout(patience(objects)):
         await _Run(bench.api, namespace, step, objects).until_done()
     used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-    await clean_up(bench.api, (TASKS, JOBS), namespace, seconds=60 + PER_OBJECT_LIMIT * objects)
+    await clean_up(bench.api, (TASKS, JOBS), namespace, seconds=patience(objects))
     return StepRun(step, objects, used)
 
 
@@ -129,8 +126,6 @@ def _task_of(job_name: str) -> str:
 
 
 def _rules() -> Rules:
-    body: dict[str, Any] = task_type()
-    owner = AsyncTask.model_validate(task("s-000000"))
-    rules = rules_for(owner, TaskType.model_validate(body))
+    rules = rules_for(AsyncTask.model_validate(task("s")), TaskType.model_validate(task_type()))
     assert rules is not None
     return rules

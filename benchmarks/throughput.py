@@ -5,12 +5,10 @@ import time
 from dataclasses import dataclass, field
 
 from admin_api import AdminApi
-from benchmarks.bench import Bench, clean_up
+from benchmarks.bench import Bench, clean_up, patience
 from benchmarks.sides import AsyncTasks, Side
 from benchmarks.usage import Reading
 
-PER_OBJECT_LIMIT = 2.0
-"""Seconds for each object after which a run is given up."""
 REPORTING = "asyncflow.dev/operator"
 
 
@@ -59,7 +57,7 @@ async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
         events = await bench.api.send("GET", f"/api/v1/namespaces/{namespace}/events", **selector)
         clean_before = await Reading.take(bench.api, pids)
         cleaning = time.monotonic()
-        await clean_up(bench.api, (side.path,), namespace, seconds=60 + PER_OBJECT_LIMIT * objects)
+        await clean_up(bench.api, (side.path,), namespace, seconds=patience(objects))
         cleaned = time.monotonic()
         used_to_clean = (await Reading.take(bench.api, pids)).since(clean_before)
     return Throughput(
@@ -86,6 +84,6 @@ async def _until_done(api: AdminApi, side: Side, namespace: str, objects: int) -
                 if len(done) == objects:
                     return
 
-    async with asyncio.timeout(60 + PER_OBJECT_LIMIT * objects), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(patience(objects)), asyncio.TaskGroup() as group:
         group.create_task(watch())
         group.create_task(api.create(path, [side.body(number) for number in range(objects)]))
