@@ -134,7 +134,7 @@ async def measure(parts: Sequence[Part], directory: Path, *, short: bool) -> Fig
         there, objects = (2000, 100) if short else (20_000, 1500)
         await measure_finished(figures, directory, finished_tasks=there, objects=objects, runs=runs)
     if Part.STEPS in parts:
-        objects, runs = (60, 2) if short else (300, 5)
+        objects, runs = (60, 2) if short else (300, 9)
         await measure_steps(figures, directory, objects=objects, runs=runs)
     return figures
 
