@@ -41,7 +41,7 @@ def environment(task: AsyncTask, rules: Rules, attempt: int, run: int, token: in
     """Return what a container is told of its task.
 
     Each variable is a field that the API server keeps account of, in a Job and its pod, at each of their nine
-    writes: one costs about 1% of what a cluster can run (``docs/benchmarks.md``). So none that says nothing.
+    writes: one costs 1 to 2% of what a cluster can run (``docs/benchmarks.md``). So none that says nothing.
 
     ``$`` is doubled: the kubelet expands ``$(NAME)`` and reads ``$$`` as ``$`` (Kubernetes: "Define Dependent
     Environment Variables").
