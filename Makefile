@@ -58,6 +58,10 @@ bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.j
 bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.report build/bench.json docs/benchmarks.md
 
+.PHONY: bench-compare
+bench-compare: $(READY) ## Measure this operator beside that of another commit: make bench-compare BASE=HEAD~1
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.compare $(BASE) $(ARGS)
+
 .PHONY: faults
 faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
 	@ASYNCFLOW_MODEL_RUNS=2000 $(RUN) -m pytest tests/unit --hypothesis-profile=search --timeout=1800

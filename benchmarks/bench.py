@@ -12,6 +12,7 @@ from admin_api import JOBS, PODS, TASKS, AdminApi
 from clusters.controlplane import ControlPlane
 from operator_process import OperatorProcess, install, kubeconfig_of_operator
 
+ROOT = Path(__file__).parents[1]
 OPERATOR = "asyncflow"
 READY_SECONDS = 300
 LOOK_EVERY = 0.25
@@ -27,6 +28,8 @@ class Bench:
     kubeconfig: Path
     """The operator's, with its real rights."""
     log: Path
+    tree: Path = ROOT
+    """Whose operator is measured."""
 
     @classmethod
     @asynccontextmanager
@@ -56,6 +59,7 @@ class Bench:
             self.kubeconfig,
             self.log,
             leading={"ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system"},
+            tree=self.tree,
             ASYNCFLOW_IDENTITY=f"bench-{uuid4().hex[:8]}",
         )
 

@@ -12,9 +12,9 @@ from enum import IntEnum
 from admin_api import JOBS, TASKS, AdminApi, Body
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
+from asyncflow.controller.clock import utc_now
 from asyncflow.core.job import attempt_job
 from asyncflow.core.rules import Rules, rules_for
-from asyncflow.handlers.clock import utc_now
 from benchmarks.bench import Bench, clean_up, patience
 from benchmarks.finished import ended
 from benchmarks.sides import BareJobs, is_complete, task, task_type

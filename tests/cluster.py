@@ -167,6 +167,13 @@ class Namespace:
             f"{kind} {self.name}/{name}: {what or 'not as expected'} within {seconds} s:\n{_show(last)}"
         )
 
+    def wait_any(self, kind: str, *, seconds: float = 30) -> Body:
+        """Wait until there is an object of a kind; return it."""
+        for event, body in self.watch(kind, seconds=seconds):
+            if event != "DELETED":
+                return body
+        raise AssertionError(f"no {kind} within {seconds} s")
+
     def wait_gone(self, kind: str, name: str, *, seconds: float = 60) -> None:
         """Wait until an object is not there any more."""
         end = time.monotonic() + seconds

@@ -28,10 +28,10 @@ LEADING = {
 """A leadership that changes hands within seconds, and governors that look often."""
 
 
-def install(control_plane: ControlPlane) -> None:
-    """Put into a control plane what the operator needs: the CRDs, and its rights."""
-    control_plane.kubectl("apply", "-f", str(ROOT / "crds"))
-    for document in yaml.safe_load_all((ROOT / "deploy" / "operator.yaml").read_text()):
+def install(control_plane: ControlPlane, tree: Path = ROOT) -> None:
+    """Put into a control plane what the operator of a tree needs: the CRDs, and its rights."""
+    control_plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(tree / "crds"))
+    for document in yaml.safe_load_all((tree / "deploy" / "operator.yaml").read_text()):
         if document["kind"] != "Deployment":
             control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(document))
     control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all")
@@ -48,9 +48,16 @@ class OperatorProcess:
     """The operator as a process, which a test may kill and start again."""
 
     def __init__(
-        self, kubeconfig: Path, log: Path, *, leading: Mapping[str, str] = LEADING, **environment: str
+        self,
+        kubeconfig: Path,
+        log: Path,
+        *,
+        leading: Mapping[str, str] = LEADING,
+        tree: Path = ROOT,
+        **environment: str,
     ) -> None:
         self.log = log
+        self._tree = tree
         self._kubeconfig = kubeconfig
         self._environment = {**leading, "ASYNCFLOW_IDENTITY": f"test-{uuid4().hex[:8]}", **environment}
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +75,11 @@ class OperatorProcess:
 
     def start(self, *, wait: bool = True) -> None:
         """Start it, and wait until it says that it is ready."""
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "operator"), "ASYNCFLOW_PORT": str(self.port)}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(self._tree / "operator"),
+            "ASYNCFLOW_PORT": str(self.port),
+        }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "asyncflow", "run", "--kubeconfig", str(self._kubeconfig)],

@@ -11,14 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from asyncflow.api.meta import ObjectMeta
-from asyncflow.handlers.operator import Operator
-from asyncflow.handlers.work import Work
+from asyncflow.controller.leader_term import Work
+from asyncflow.controller.operator import Operator
 from asyncflow.kube.client import (
     JOBS,
-    LEASES,
     PODS,
-    TASKS,
-    TYPES,
     ApiError,
     Body,
     Listing,
@@ -155,19 +152,9 @@ class SimulatedOperator:
         if not self.events:
             return False
         kind, event, body = self.events.popleft()
-        store = self.operator.store
-        put, drop = {
-            TYPES: (store.put_type, store.drop_type),
-            TASKS: (store.put_task, store.drop_task),
-            JOBS: (store.put_job, store.drop_job),
-            LEASES: (store.put_lock, store.drop_lock),
-            PODS: (store.put_pod, None),
-        }[kind]
-        if kind in (JOBS, PODS) and "labels" not in body["metadata"]:
-            return True
-        put(body)
-        if event == "DELETED" and drop is not None:
-            drop(body["metadata"]["uid"])
+        source = getattr(self.operator.sources, kind.plural)
+        if kind not in (JOBS, PODS) or "labels" in body["metadata"]:
+            source.deliver(event, body)
         return True
 
     # Its leadership

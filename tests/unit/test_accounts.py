@@ -12,10 +12,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import Shards
+from asyncflow.controller.type_reconciler import Due
 from asyncflow.core.census import Census, Entry
 from asyncflow.core.retention import counts, remaining, removed
 from asyncflow.core.shards import roll, split
-from asyncflow.handlers.types import Due
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
 from builders import at, kind
 from crash.explorer import type_body

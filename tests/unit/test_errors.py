@@ -9,13 +9,13 @@ import pytest
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import find_condition, format_time, is_true
 from asyncflow.api.tasktype import SUSPENDED, TaskType
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.type_reconciler import Due
 from asyncflow.core import errors
 from asyncflow.core.census import Census, Entry
 from asyncflow.core.retention import removed
 from asyncflow.core.rules import rules_for
-from asyncflow.handlers.types import Due
 from asyncflow.kube.client import JOBS, TASKS, TYPES
-from asyncflow.kube.store import Store
 from builders import at, kind, task
 from crash.explorer import type_body
 from crash.operators import SimulatedOperator

@@ -8,10 +8,10 @@ import pytest
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.stuck import NODE_KNOWN_FOR, Governor
 from asyncflow.core.admission import Admission
-from asyncflow.handlers.governor import NODE_KNOWN_FOR, Governor
 from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
-from asyncflow.kube.store import Store
 from builders import NAMESPACE, T0, at, job_body, pod_body, task_body
 
 Body = dict[str, Any]

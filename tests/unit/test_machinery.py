@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from asyncflow.handlers.clock import utc_now
+from asyncflow.controller.clock import utc_now
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.queue import TryAgain, WorkQueue
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from asyncflow.controller.clock import utc_now
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.core.admission import Admission, Claim
 from asyncflow.core.line import rank
-from asyncflow.handlers.clock import utc_now
-from asyncflow.handlers.tasks import TaskReconciler
 from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.store import Store
 from builders import T0, job_body, task_body
 
 TYPE = ("shop", "poll")

@@ -9,7 +9,8 @@ import pytest
 
 from asyncflow.kube import reflector as module
 from asyncflow.kube.client import TASKS, ApiError, ApiUnreachable, Listing
-from asyncflow.kube.reflector import Reflector, Source
+from asyncflow.kube.reflector import Reflector
+from asyncflow.kube.source import Source
 
 Body = dict[str, Any]
 GONE = ApiError(410, "Expired", "too old resource version")
@@ -147,4 +148,4 @@ async def test_an_object_that_cant_be_read_does_not_hide_the_others(caplog: pyte
         await reflector.read()
         await script.over.wait()
     assert seen.there == {"a": "1", "b": "12"}
-    assert "asynctasks None/None is passed over" in caplog.text
+    assert "skipping asynctasks None/None" in caplog.text

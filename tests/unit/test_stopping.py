@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from asyncflow.api.meta import format_time
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.stopping import Stopper
 from asyncflow.core.actions import StopJob
 from asyncflow.core.outcome import STOP_CANCELLED, STOP_NOT_STARTED
-from asyncflow.handlers.stopping import Stopper
 from asyncflow.kube.client import JOBS, Listing, Resource
 from asyncflow.kube.queue import TryAgain
-from asyncflow.kube.store import Store
 from builders import T0, job_body, pod_body, task, task_body
 
 Body = dict[str, Any]

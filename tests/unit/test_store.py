@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
-from asyncflow.kube.store import TASKS_AT_HAND, Store
+from asyncflow.controller.cluster_state import TASKS_AT_HAND, Store
 from builders import T0, job_body, pod_body, task_body
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from asyncflow.handlers.sweeper import Removal, Sweeper
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.garbage_collector import Removal, Sweeper
 from asyncflow.kube.client import JOBS, TASKS, ApiError
-from asyncflow.kube.store import Store
 from builders import task_body
 
 

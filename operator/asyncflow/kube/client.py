@@ -127,6 +127,20 @@ class ApiClient:
         self.unanswered = 0
         """How many requests had no answer: then a watch may have gone deaf, too."""
 
+    async def served(self, group: str, version: str) -> set[str]:
+        """Return the plural names of the resources of a group; none if the API server does not know it.
+
+        Raises:
+            ApiError, ApiUnreachable: the API server did not say.
+        """
+        try:
+            found = await self._request("GET", f"/apis/{group}/{version}")
+        except ApiError as error:
+            if error.not_found:
+                return set()
+            raise
+        return {resource["name"] for resource in found["resources"]}
+
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Body:
         """Read one object; of a cluster-wide kind without a namespace.
 

@@ -74,9 +74,13 @@ class Connection:
             self._session = self._open()
         return self._session
 
-    def new_session(self) -> aiohttp.ClientSession:
-        """Return another session to the same server, which says by itself who asks, and the caller closes."""
-        return self._open(self._authenticate)
+    def new_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
+        """Return another session to the same server, which authenticates by itself; the caller closes it.
+
+        Args:
+            middlewares: what each request passes through before it is sent.
+        """
+        return self._open(*middlewares, self._authenticate)
 
     def _open(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(

@@ -1,16 +1,16 @@
-"""Keeps what is known of a kind like what the API server has: one list, then a watch from its version on.
+"""Follows a resource: one list, then a watch from the list's version on.
 
-As client-go's reflector does it (``tools/cache``): a watch that ended is taken up again where it was, without
-a list; only if the server remembers no more of that moment (410) all has to be read anew.
+As client-go's reflector does it (``tools/cache``): a watch that ended is resumed where it was, without a
+list; only if the server no longer has that version (410) a new list is due. It serves Jobs and
+pods: see `asyncflow.handlers`.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 
-from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable, Body, Resource
+from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
+from asyncflow.kube.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -20,21 +20,6 @@ LONGEST_PAUSE = 15.0
 
 PATIENCE = 5
 """After so many refusals in a row from one version another version is tried: all is read anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Which objects are of interest, and what takes them."""
-
-    resource: Resource
-    put: Callable[[Body], object]
-    """Takes an object as it is; also as it was last, when it was deleted."""
-    drop: Callable[[str], object] | None = None
-    """Takes the uid of an object that was deleted, or fits the selectors no more."""
-    labels: str | None = None
-    fields: str | None = None
-    watched_fields: str | None = None
-    """Of the watch, where it is narrower than the list."""
 
 
 class Reflector:
@@ -55,17 +40,11 @@ class Reflector:
         Raises:
             ApiError, ApiUnreachable: they could not be read.
         """
-        source, uids = self._source, set[str]()
-        async for part in self._client.parts(
-            source.resource, self._namespace, labels=source.labels, fields=source.fields
-        ):
-            for body in part.items:
-                self._put(body)
-                uids.add(body["metadata"]["uid"])
+        uids, version = await self._source.read(self._client, self._namespace)
         if not self._was_read.is_set():
-            self._version = part.resource_version
+            self._version = str(version)
             self._was_read.set()
-        return uids, int(part.resource_version)
+        return uids, version
 
     async def follow(self) -> None:
         """Hear of every change since the first `read`, until cancelled."""
@@ -98,15 +77,5 @@ class Reflector:
             fields=source.watched_fields or source.fields,
         ):
             if event != "BOOKMARK":
-                self._put(body)
-                if event == "DELETED" and source.drop is not None:
-                    source.drop(body["metadata"]["uid"])
+                source.deliver(event, body)
             self._version = body["metadata"]["resourceVersion"]
-
-    def _put(self, body: Body) -> None:
-        """Hand an object on. One that can't be read must not keep all others from being."""
-        try:
-            self._source.put(body)
-        except Exception:
-            what, meta = self._source.resource.plural, body.get("metadata", {})
-            logger.exception("%s %s/%s is passed over", what, meta.get("namespace"), meta.get("name"))

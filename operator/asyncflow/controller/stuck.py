@@ -12,11 +12,11 @@ from datetime import datetime, timedelta
 from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
+from asyncflow.controller.cluster_state import Store
 from asyncflow.core.admission import Admission, TypeKey
 from asyncflow.core.observed import JobView, NodeView, node_view
 from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 

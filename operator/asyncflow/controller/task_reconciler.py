@@ -8,6 +8,13 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Phase
 from asyncflow.api.meta import merge_patch
+from asyncflow.controller.clock import utc_now
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.garbage_collector import Removal, Sweeper
+from asyncflow.controller.locks import Locks
+from asyncflow.controller.missing_pods import Explainer
+from asyncflow.controller.starting import Hindrance, Starter
+from asyncflow.controller.stopping import Stopper
 from asyncflow.core.actions import (
     Action,
     CloseJob,
@@ -24,17 +31,10 @@ from asyncflow.core.admission import Admission, Claim, TypeKey
 from asyncflow.core.decide import decide
 from asyncflow.core.line import rank
 from asyncflow.core.snapshot import Gate, Obstacle
-from asyncflow.handlers.clock import utc_now
-from asyncflow.handlers.explaining import Explainer
-from asyncflow.handlers.locks import Locks
-from asyncflow.handlers.starting import Hindrance, Starter
-from asyncflow.handlers.stopping import Stopper
-from asyncflow.handlers.sweeper import Removal, Sweeper
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError
 from asyncflow.kube.queue import TryAgain
 from asyncflow.kube.recorder import EventRecorder
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 

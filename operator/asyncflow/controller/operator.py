@@ -12,28 +12,18 @@ from typing import Any
 from uuid import uuid4
 
 from asyncflow.api import names
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.leader_term import Work
+from asyncflow.controller.sources import Sources
 from asyncflow.core.admission import LockId, TypeKey
-from asyncflow.handlers.work import Work
-from asyncflow.kube.client import (
-    JOBS,
-    LEASES,
-    PODS,
-    TASKS,
-    TYPES,
-    ApiClient,
-    ApiError,
-    ApiUnreachable,
-)
+from asyncflow.kube.client import TASKS, TYPES, ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.connection import Connection
 from asyncflow.kube.elector import Elector
-from asyncflow.kube.reflector import Reflector, Source
-from asyncflow.kube.store import Store
+from asyncflow.kube.reflector import Reflector
+from asyncflow.kube.source import Source
 from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-FOLLOWED = ("tasks", "jobs", "pods")
-"""Kinds that come in thousands. The others are kopf's to watch: `asyncflow.handlers.watch`."""
 
 RESYNC_CHECK = 5.0
 """Seconds between looks whether requests were left unanswered."""
@@ -64,10 +54,13 @@ class Operator:
             write_seconds=settings.request_seconds,
             may_write=lambda: self.elector.leading,
         )
-        self._kinds = {
-            kind: [Reflector(self.client, source, namespace) for namespace in settings.namespaces or (None,)]
-            for kind, source in _sources(self.store).items()
-        }
+        self.sources = Sources.of(self.store)
+        self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
+        self._jobs, self._pods = (
+            [Reflector(self.client, source, namespace) for namespace in self._namespaces]
+            for source in (self.sources.jobs, self.sources.pods)
+        )
+        self._relists = 0
         self._read_time = -math.inf
         self._missed_then = 0
         self._work: Work | None = None
@@ -92,7 +85,7 @@ class Operator:
     async def running(self) -> AsyncIterator[None]:
         """Lead and work, or stand by, until the block ends; then finish what is under way."""
         leading = asyncio.create_task(self._lead_and_stand_by(), name="leadership")
-        following = [reflector.follow() for kind in FOLLOWED for reflector in self._kinds[kind]]
+        following = [reflector.follow() for reflector in (*self._jobs, *self._pods)]
         reading = [asyncio.create_task(self._guard(work)) for work in (self._keep_reading(), *following)]
         try:
             yield
@@ -171,10 +164,28 @@ class Operator:
             except (ApiError, ApiUnreachable) as error:
                 logger.warning("the cluster can't be read, and is tried again: %s", error)
 
+    def relisted(self) -> None:
+        """Note that kopf has listed a resource again: what was deleted meanwhile it does not tell."""
+        self._relists += 1
+
+    async def until_served(self) -> None:
+        """Wait until the API server serves asyncflow's resources: kopf looks for them once."""
+        while True:
+            try:
+                missing = {TASKS.plural, TYPES.plural} - await self.client.served(names.GROUP, names.VERSION)
+                if not missing:
+                    return
+                logger.warning(
+                    "the API server does not serve %s%s", " and ".join(sorted(missing)), INSTALL_CRDS
+                )
+            except (ApiError, ApiUnreachable) as error:
+                logger.warning("the cluster can't be read yet: %s%s", error, _advice(error))
+            await asyncio.sleep(START_PAUSE)
+
     @property
     def _missed(self) -> int:
-        lost = sum(reflector.lost for kind in self._kinds.values() for reflector in kind)
-        return lost + self.client.unanswered + self._lease_client.unanswered
+        lost = sum(reflector.lost for reflector in (*self._jobs, *self._pods))
+        return self._relists + lost + self.client.unanswered + self._lease_client.unanswered
 
     async def _sync_until_done(self) -> None:
         while True:
@@ -188,18 +199,25 @@ class Operator:
         """Compare the store with full lists: what a watch missed is put right, deletions above all."""
         self._read_time, self._missed_then = time.monotonic(), self._missed
         try:
-            read: dict[str, tuple[set[str], int]] = {}
-            for kind, reflectors in self._kinds.items():
-                parts = [await reflector.read() for reflector in reflectors]
-                uids = set[str]().union(*(uids for uids, _ in parts))
-                read[kind] = uids, min(version for _, version in parts)
+            sources = self.sources
+            read = {
+                "types": await self._read(sources.tasktypes),
+                "tasks": await self._read(sources.asynctasks),
+                "jobs": _joined([await jobs.read() for jobs in self._jobs]),
+                "locks": await self._read(sources.leases),
+            }
+            for pods in self._pods:
+                await pods.read()  # last: those of tasks and Jobs that are not known are not kept
         except BaseException:
             self._read_time = -math.inf  # cut off: it has still to be done
             raise
-        del read["pods"]
         dropped = self.store.retain(**read)
         if dropped:
             logger.info("%d objects were deleted unseen", dropped)
+
+    async def _read(self, source: Source) -> tuple[set[str], int]:
+        """Read all objects of a resource; return their uids and the version of the list."""
+        return _joined([await source.read(self.client, namespace) for namespace in self._namespaces])
 
     # What has changed
 
@@ -216,27 +234,17 @@ class Operator:
             self._work.lock_changed(lock)
 
 
-def _sources(store: Store) -> dict[str, Source]:
-    """Return what the store is filled from, by what it is called there."""
-    return {
-        "types": Source(TYPES, store.put_type, store.drop_type),
-        "tasks": Source(TASKS, store.put_task, store.drop_task),
-        "jobs": Source(JOBS, store.put_job, store.drop_job, labels=names.OURS),
-        "locks": Source(LEASES, store.put_lock, store.drop_lock, labels=names.LOCKS),
-        # One that is gone still bears witness; one without Job or record is an attempt, too.
-        "pods": Source(
-            PODS,
-            store.put_pod,
-            labels=names.OURS,
-            fields="status.phase!=Succeeded",
-            watched_fields="status.phase=Failed",
-        ),
-    }
+INSTALL_CRDS = ". Are the CRDs installed? kubectl apply -f crds/"
+
+
+def _joined(parts: list[tuple[set[str], int]]) -> tuple[set[str], int]:
+    """Put the lists of several namespaces together."""
+    return set[str]().union(*(uids for uids, _ in parts)), min(version for _, version in parts)
 
 
 def _advice(error: ApiError | ApiUnreachable) -> str:
     if isinstance(error, ApiError) and error.not_found:
-        return ". Are the CRDs installed? kubectl apply -f crds/"
+        return INSTALL_CRDS
     if isinstance(error, ApiError) and error.status in (401, 403):
         return ". Is the operator's ClusterRole bound to its ServiceAccount? See deploy/operator.yaml"
     return ""

@@ -7,17 +7,17 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+from asyncflow.controller.clock import utc_now
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.garbage_collector import Sweeper
+from asyncflow.controller.stuck import Governor
+from asyncflow.controller.task_reconciler import TaskReconciler
+from asyncflow.controller.type_reconciler import Due, TypeReconciler
 from asyncflow.core.admission import Admission, LockId, TypeKey
-from asyncflow.handlers.clock import utc_now
-from asyncflow.handlers.governor import Governor
-from asyncflow.handlers.sweeper import Sweeper
-from asyncflow.handlers.tasks import TaskReconciler
-from asyncflow.handlers.types import Due, TypeReconciler
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.queue import WorkQueue
 from asyncflow.kube.recorder import EventRecorder
-from asyncflow.kube.store import Store
 from asyncflow.settings import Settings
 
 logger = logging.getLogger(__name__)

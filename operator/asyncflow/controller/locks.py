@@ -7,6 +7,7 @@ from datetime import datetime
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import format_time
+from asyncflow.controller.cluster_state import Store
 from asyncflow.core.actions import ReleaseLock, StartAttempt
 from asyncflow.core.decide import release
 from asyncflow.core.evidence import telling_pod
@@ -15,7 +16,6 @@ from asyncflow.core.observed import LockView
 from asyncflow.core.outcome import judge
 from asyncflow.kube.client import LEASES, ApiClient, ApiError, Body
 from asyncflow.kube.queue import TryAgain
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 

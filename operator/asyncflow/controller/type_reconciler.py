@@ -14,6 +14,8 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
 from asyncflow.api.meta import ObjectMeta, is_true, merge_patch
 from asyncflow.api.tasktype import READY, TaskType, TaskTypeStatus
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.garbage_collector import Removal, Sweeper
 from asyncflow.core import errors
 from asyncflow.core.accounts import with_counts
 from asyncflow.core.admission import Admission, TypeKey
@@ -24,12 +26,10 @@ from asyncflow.core.retention import remaining, removable, removed
 from asyncflow.core.rules import rules_for
 from asyncflow.core.shards import FIRST, roll, split
 from asyncflow.core.validate import judged, needs_trial
-from asyncflow.handlers.sweeper import Removal, Sweeper
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiClient, ApiError
 from asyncflow.kube.queue import TryAgain
 from asyncflow.kube.recorder import EventRecorder
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 

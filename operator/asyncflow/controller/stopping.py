@@ -2,11 +2,11 @@
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
+from asyncflow.controller.cluster_state import Store
 from asyncflow.core.actions import CloseJob, StopJob
 from asyncflow.core.outcome import STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, PODS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import TryAgain
-from asyncflow.kube.store import Store
 
 ENDED = ("Failed", "Succeeded")
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from asyncflow.api.asynctask import AsyncTask
+from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.locks import Locks
 from asyncflow.core.actions import StartAttempt
 from asyncflow.core.decide import release
 from asyncflow.core.job import attempt_job
 from asyncflow.core.observed import job_view
 from asyncflow.core.rules import rules_for
-from asyncflow.handlers.locks import Locks
 from asyncflow.kube.client import JOBS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import TryAgain
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
+from asyncflow.controller.tables import PackedTable, Table
 from asyncflow.core import errors
 from asyncflow.core.admission import LockId, TypeKey
 from asyncflow.core.census import Census, Entry
@@ -26,7 +27,6 @@ from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_vi
 from asyncflow.core.requests import retry_now
 from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
 from asyncflow.core.validate import judged_by, matters_to_tasks
-from asyncflow.kube.table import PackedTable, Table
 
 logger = logging.getLogger(__name__)
 

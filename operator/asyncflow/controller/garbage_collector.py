@@ -4,8 +4,8 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
+from asyncflow.controller.cluster_state import Store
 from asyncflow.kube.client import JOBS, ApiClient, ApiError, ApiUnreachable, NotLeading, Resource
-from asyncflow.kube.store import Store
 
 logger = logging.getLogger(__name__)
 
