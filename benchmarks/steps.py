@@ -13,8 +13,9 @@ from admin_api import JOBS, TASKS, AdminApi, Body
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.clock import utc_now
-from asyncflow.core.job import attempt_job
-from asyncflow.core.rules import Rules, rules_for
+from asyncflow.core.attempt.identity import AttemptId
+from asyncflow.core.attempt.manifest import attempt_job
+from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
 from benchmarks.bench import Bench, clean_up, patience
 from benchmarks.finished import ended
 from benchmarks.sides import BareJobs, is_complete, task, task_type
@@ -97,7 +98,7 @@ class _Run:
         if made is None or self._step < Step.MANIFEST:
             return BareJobs().body(number)
         owner = AsyncTask.model_validate(made)
-        job = attempt_job(owner, self._rules, attempt=1, run=1, now=utc_now())
+        job = attempt_job(owner, self._rules, AttemptId(1, 0, 1), now=utc_now())
         if self._step < Step.ENVIRONMENT:
             for container in job["spec"]["template"]["spec"]["containers"]:
                 del container["env"]
@@ -125,7 +126,7 @@ def _task_of(job_name: str) -> str:
     return "s-" + job_name.split("-")[1]
 
 
-def _rules() -> Rules:
-    rules = rules_for(AsyncTask.model_validate(task("s")), TaskType.model_validate(task_type()))
+def _rules() -> AttemptSettings:
+    rules = effective_settings(AsyncTask.model_validate(task("s")), TaskType.model_validate(task_type()))
     assert rules is not None
     return rules

@@ -8,10 +8,12 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import TaskType
-from asyncflow.core.actions import Decision
-from asyncflow.core.decide import decide
-from asyncflow.core.observed import JobView, PodView
-from asyncflow.core.snapshot import Snapshot
+from asyncflow.core.attempt.identity import AttemptId
+from asyncflow.core.lifecycle.actions import Decision
+from asyncflow.core.lifecycle.decide import decide
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.pod import PodView
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NAMESPACE = "shop"
@@ -40,7 +42,7 @@ def task(name: str = "order-1", *, status: dict[str, Any] | None = None, **spec:
     )
 
 
-def kind(
+def task_type(
     *, ready: bool | None = True, generation: int = 1, pod: dict[str, Any] | None = None, **spec: Any
 ) -> TaskType:
     """Return a type, tried and found ready; a keyword sets a field of its spec by its API name."""
@@ -84,9 +86,9 @@ def written(of: AsyncTask, decision: Decision) -> AsyncTask:
     return of.model_copy(update={"status": status_of(decision)})
 
 
-def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields: Any) -> JobView:
+def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields: Any) -> Execution:
     """Return the Job of an attempt, as seen by the operator; its pod is there."""
-    view = JobView(
+    view = Execution(
         namespace=NAMESPACE,
         name=f"{name}-0-{attempt}",
         uid=f"job-{name}-{attempt}",
@@ -94,9 +96,7 @@ def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields
         task_uid=f"uid-{name}",
         task_name=name,
         type_name="poll",
-        attempt=attempt,
-        run=1,
-        stage=0,
+        attempt=AttemptId(run=1, stage=0, number=attempt),
         created=at(created),
         has_pod=True,
         attempt_seconds=180,
@@ -111,12 +111,12 @@ def job(attempt: int = 1, *, name: str = "order-1", created: float = 0, **fields
     return replace(view, **fields)
 
 
-def completed(attempt: int = 1, at_second: float = 10, **fields: Any) -> JobView:
+def completed(attempt: int = 1, at_second: float = 10, **fields: Any) -> Execution:
     """Return a Job that succeeded."""
     return job(attempt, complete=True, finish_time=at(at_second), **fields)
 
 
-def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any) -> JobView:
+def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any) -> Execution:
     """Return a Job that its rule on exit codes failed."""
     defaults = {
         "failed": True,
@@ -128,7 +128,7 @@ def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any
     return job(attempt, **{**defaults, **fields})
 
 
-def pod(of: JobView, **fields: Any) -> PodView:
+def pod(of: Execution, **fields: Any) -> PodView:
     """Return the failed pod of a Job: exit code 1, reported by its kubelet."""
     view = PodView(
         namespace=NAMESPACE,
@@ -143,13 +143,13 @@ def pod(of: JobView, **fields: Any) -> PodView:
         end_time=of.finish_time or of.created,
         exit_code=1,
         dead=True,
-        attempt=of.attempt,
+        attempt=of.attempt.number,
         job_name=of.name,
     )
     return replace(view, **fields)
 
 
-def alive(of: JobView, **fields: Any) -> PodView:
+def alive(of: Execution, **fields: Any) -> PodView:
     """Return the pod of a Job as it runs."""
     running = {"phase": "Running", "exit_code": None, "dead": False, "end_time": None, "created": of.created}
     return replace(pod(of), **{**running, **fields})
@@ -215,6 +215,6 @@ def pod_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status
 
 def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
     """Decide about a task at a moment; its type is there unless said otherwise."""
-    decision = decide(Snapshot(**{"task": seen, "kind": kind(), **known}), at(seconds))
+    decision = decide(Snapshot(**{"task": seen, "task_type": task_type(), **known}), at(seconds))
     assert decision.wake is None or decision.wake > at(seconds), "it would be asked again at once, forever"
     return decision

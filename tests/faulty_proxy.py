@@ -60,7 +60,7 @@ class FaultyProxy:
         """Break the connections of open watches."""
         for response, resource in list(self._watches.items()):
             if resource in resources:
-                self._run(self._break(response))
+                self._call(self._break(response))
 
     def send_error(self, code: int, *resources: str) -> None:
         """Break open watches; what is watched next begins with an ERROR event of that code."""
@@ -81,7 +81,7 @@ class FaultyProxy:
     def running(self) -> Iterator["FaultyProxy"]:
         """Serve on loopback until the block ends."""
         ready: Future[str] = Future()
-        thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve(ready)))
+        thread = threading.Thread(target=self._run_loop, args=(ready,))
         thread.start()
         self.url = ready.result(10)
         try:
@@ -98,6 +98,10 @@ class FaultyProxy:
         path.write_text(json.dumps(config))
         return path
 
+    def _run_loop(self, ready: "Future[str]") -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve(ready))
+
     async def _serve(self, ready: "Future[str]") -> None:
         self._stop = asyncio.Event()
         app = web.Application(client_max_size=2**24)
@@ -111,9 +115,9 @@ class FaultyProxy:
         async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as self._session:
             ready.set_result(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             await self._stop.wait()
-        await runner.cleanup()
+            await runner.cleanup()
 
-    def _run(self, work: Any) -> None:
+    def _call(self, work: Any) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     async def _break(self, response: web.StreamResponse) -> None:
@@ -140,17 +144,17 @@ class FaultyProxy:
             request.method,
             self._server + request.path_qs,
             headers=headers,
-            data=await request.read(),
+            data=await request.read() or None,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in HOP_BY_HOP}
             response = web.StreamResponse(status=answer.status, headers=kept)
-            await response.prepare(request)
-            if watch:
-                self._watches[response] = resource
-                if (code := self._errors.pop(resource, None)) is not None:
-                    await response.write(_error_event(code))
             try:
+                await response.prepare(request)
+                if watch:
+                    self._watches[response] = resource
+                    if (code := self._errors.pop(resource, None)) is not None:
+                        await response.write(_error_event(code))
                 async for chunk in answer.content.iter_any():
                     if str(id(response)) not in self._silent:
                         await response.write(chunk)

@@ -9,7 +9,7 @@ from rich.console import Console
 from asyncflow.api import names
 from asyncflow.api.asynctask import Outcome, Phase
 from asyncflow.cli import watch
-from asyncflow.core.summary import Progress
+from asyncflow.cli.summary import Progress
 from clusters import cache, kindcluster
 from clusters.kindcluster import KubeCluster
 from project import image

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         description="How often a type's tasks are counted, its first shards retired, and ended tasks "
         "removed.",
     )
-    removals_per_second: float = Field(
+    deletions_per_second: float = Field(
         default=50,
         ge=0.1,
         le=1000,

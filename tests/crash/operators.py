@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from asyncflow.api.meta import ObjectMeta
-from asyncflow.controller.leader_term import Work
+from asyncflow.controller.leader_term import LeaderTerm
 from asyncflow.controller.operator import Operator
 from asyncflow.kube.client import (
     JOBS,
@@ -22,7 +22,7 @@ from asyncflow.kube.client import (
     NotLeading,
     Resource,
 )
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 from asyncflow.settings import Settings
 from crash.world import Request, World
 
@@ -115,7 +115,14 @@ class Recorder:
     """Events, thrown away."""
 
     def post(
-        self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool, occasion: str = ""
+        self,
+        task_type: str,
+        meta: ObjectMeta,
+        reason: str,
+        message: str,
+        *,
+        warning: bool,
+        occasion: str = "",
     ) -> None: ...
 
 
@@ -123,7 +130,7 @@ SETTINGS = Settings(lease_namespace="shop", identity="model")
 
 
 class SimulatedOperator:
-    """One operator: its store, its watch events on their way, and what it is at."""
+    """One operator: its state, its watch events on their way, and what it is at."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
@@ -136,7 +143,7 @@ class SimulatedOperator:
         made: Any = Operator(unused, SETTINGS, client)
         made.elector = Elector(self)
         self.operator = made
-        self.work: Work | None = None
+        self.work: LeaderTerm | None = None
         self.running: dict[str, tuple[Coroutine[Any, Any, None], Request]] = {}
 
     # What it learns
@@ -151,9 +158,9 @@ class SimulatedOperator:
         """Let the next watch event arrive."""
         if not self.events:
             return False
-        kind, event, body = self.events.popleft()
-        source = getattr(self.operator.sources, kind.plural)
-        if kind not in (JOBS, PODS) or "labels" in body["metadata"]:
+        task_type, event, body = self.events.popleft()
+        source = getattr(self.operator.sources, task_type.plural)
+        if task_type not in (JOBS, PODS) or "labels" in body["metadata"]:
             source.deliver(event, body)
         return True
 
@@ -219,19 +226,19 @@ class SimulatedOperator:
         work: Any = self.work
         waiting = [("task", key) for key in work._task_queue._queue if f"task {key}" not in self.running]
         waiting += [("type", key) for key in work._type_queue._queue if f"type {key}" not in self.running]
-        if len(work._sweeper) and "sweep " not in self.running:
+        if len(work._garbage_collector) and "sweep " not in self.running:
             waiting.append(("sweep", ""))
         if not waiting:
             return False
-        kind, key = waiting[choice % len(waiting)]
-        if kind == "sweep":
-            self._step("sweep ", work._sweeper.remove_one(), None)
+        task_type, key = waiting[choice % len(waiting)]
+        if task_type == "sweep":
+            self._step("sweep ", work._garbage_collector.delete_one(), None)
             return True
-        queue = work._task_queue if kind == "task" else work._type_queue
+        queue = work._task_queue if task_type == "task" else work._type_queue
         queue._queue.remove(key)
         queue._queued.discard(key)
-        reconcile = work._reconcile_task if kind == "task" else work._reconcile_type
-        self._step(f"{kind} {key}", reconcile(key), None)
+        reconcile = work._reconcile_task if task_type == "task" else work._reconcile_type
+        self._step(f"{task_type} {key}", reconcile(key), None)
         return True
 
     def govern(self) -> bool:
@@ -261,10 +268,10 @@ class SimulatedOperator:
             request = coroutine.throw(result) if isinstance(result, Exception) else coroutine.send(result)
         except StopIteration:
             return
-        except (TryAgain, ApiError, NotLeading):
+        except (Requeue, ApiError, NotLeading):
             work: Any = self.work
-            kind, _, name = key.partition(" ")
+            task_type, _, name = key.partition(" ")
             if work is not None and name:
-                (work._task_queue if kind == "task" else work._type_queue).add(name)
+                (work._task_queue if task_type == "task" else work._type_queue).add(name)
             return
         self.running[key] = (coroutine, request)

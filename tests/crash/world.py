@@ -72,7 +72,7 @@ class World:
     def __init__(self) -> None:
         self.now = T0
         self.version = 100
-        self.objects: dict[Resource, dict[str, Body]] = {kind: {} for kind in KINDS}
+        self.objects: dict[Resource, dict[str, Body]] = {task_type: {} for task_type in KINDS}
         self.watchers: list[deque[tuple[Resource, str, Body]]] = []
         self.nodes = {name: Node(name) for name in ("n1", "n2")}
         self.processes: dict[str, Process] = {}
@@ -153,30 +153,30 @@ class World:
         self.delete(request.resource, request.name)
         return found
 
-    def changed(self, kind: Resource, name: str, event: str = "MODIFIED") -> Body:
+    def changed(self, task_type: Resource, name: str, event: str = "MODIFIED") -> Body:
         """Give an object a new version and tell the watchers."""
-        body = self.objects[kind][name]
+        body = self.objects[task_type][name]
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
-        if kind is not NODES and (kind is not PODS or body["status"].get("phase") == "Failed"):
+        if task_type is not NODES and (task_type is not PODS or body["status"].get("phase") == "Failed"):
             for watcher in self.watchers:
-                watcher.append((kind, event, copy.deepcopy(body)))
+                watcher.append((task_type, event, copy.deepcopy(body)))
         return copy.deepcopy(body)
 
-    def delete(self, kind: Resource, name: str) -> None:
+    def delete(self, task_type: Resource, name: str) -> None:
         """Delete an object as a user does: a Job or a pod that runs goes when its work is over."""
-        body = self.objects[kind][name]
-        if kind in (JOBS, PODS):
+        body = self.objects[task_type][name]
+        if task_type in (JOBS, PODS):
             if "deletionTimestamp" not in body["metadata"]:
                 body["metadata"]["deletionTimestamp"] = format_time(self.now)
-                self.changed(kind, name)
+                self.changed(task_type, name)
         else:
-            self.remove(kind, name)
+            self.remove(task_type, name)
 
-    def remove(self, kind: Resource, name: str) -> None:
+    def remove(self, task_type: Resource, name: str) -> None:
         """Take an object away."""
-        self.changed(kind, name, "DELETED")
-        del self.objects[kind][name]
+        self.changed(task_type, name, "DELETED")
+        del self.objects[task_type][name]
 
     # Time and processes
 
@@ -407,9 +407,9 @@ class World:
     def _fail(self, job: Body, reason: str, message: str) -> bool:
         return self._end(job, "FailureTarget", reason, message)
 
-    def _end(self, job: Body, kind: str, reason: str, message: str) -> bool:
+    def _end(self, job: Body, task_type: str, reason: str, message: str) -> bool:
         condition = {
-            "type": kind,
+            "type": task_type,
             "status": "True",
             "reason": reason,
             "message": message,

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from asyncflow.core.naming import lock_name
+from asyncflow.core.attempt.naming import lock_name
 from cluster import POD, Body, Cluster, Namespace, Refused
 from clusters.controlplane import ControlPlane
 from operator_process import OperatorProcess

@@ -13,11 +13,11 @@ from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import Shards
 from asyncflow.controller.type_reconciler import Due
-from asyncflow.core.census import Census, Entry
-from asyncflow.core.retention import counts, remaining, removed
-from asyncflow.core.shards import roll, split
+from asyncflow.core.tasktype.census import Census, Entry
+from asyncflow.core.tasktype.retention import counts, remaining, removed
+from asyncflow.core.tasktype.shards import roll, split
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
-from builders import at, kind
+from builders import at, task_type
 from crash.explorer import type_body
 from crash.operators import SimulatedOperator
 from crash.world import Request, World
@@ -114,7 +114,7 @@ class TestShards:
 
 class TestRemoval:
     def test_until_a_task_is_gone_it_stays_on_record_and_is_counted_once(self) -> None:
-        census, of = Census(), kind()
+        census, of = Census(), task_type()
         for second, name in enumerate("ab"):
             census.put(name, ended(Phase.SUCCEEDED, second, name))
         for name in "ab":  # b is recorded while a is still there

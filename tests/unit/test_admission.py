@@ -10,11 +10,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from asyncflow.api.limits import RetryBudget
 from asyncflow.api.meta import is_true
 from asyncflow.api.tasktype import RetryBudgetStatus, TaskTypeStatus
-from asyncflow.core.admission import Admission, Claim
-from asyncflow.core.budget import RESERVE, RetryTokens, available, capacity, seconds_to_next, withdraw
-from asyncflow.core.line import rank
-from asyncflow.core.snapshot import Gate
-from builders import T0, at, kind
+from asyncflow.core.scheduling.admission import Admission, Claim, Gate
+from asyncflow.core.scheduling.priority_queue import rank
+from asyncflow.core.scheduling.retry_budget import (
+    RESERVE,
+    RetryTokens,
+    available,
+    capacity,
+    seconds_to_next,
+    withdraw,
+)
+from builders import T0, at, task_type
 
 TYPES = (("shop", "poll"), ("shop", "charge"))
 KEYS = (("shop", "lock-a"), ("shop", "lock-b"))
@@ -61,7 +67,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             self.leases[claim.lock] = uid
             self.admission.set_leased(claim.lock, uid)
         self.tokens_used += claim.takes_token
-        self.admission.occupy(uid, claim.kind, claim.lock)
+        self.admission.occupy(uid, claim.type_key, claim.lock)
         self.live.add(uid)
 
     @rule(uid=st.sampled_from(UIDS))
@@ -70,7 +76,7 @@ class AdmissionMachine(RuleBasedStateMachine):
             return
         claim = self.claim(uid, 0, takes_token=False)
         self.live.discard(uid)
-        self.admission.leave(uid, claim.kind, claim.lock)
+        self.admission.leave(uid, claim.type_key, claim.lock)
         if claim.lock is not None:
             del self.leases[claim.lock]
             self.admission.set_leased(claim.lock, None)
@@ -113,7 +119,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_waits_for_nothing(self) -> None:
         for uid, claim in self.offered.items():
-            slots = self.admission.slots(claim.kind)
+            slots = self.admission.slots(claim.type_key)
             if self.admission.holds_slot(uid) or self.admission.gate(uid) is not None:
                 continue
             assert slots.taken == 2, f"{uid} waits for a slot, and there is one"
@@ -214,7 +220,7 @@ class TestBudget:
     def test_what_is_taken_out_is_written_before_it_is_granted(self) -> None:
         tokens = RetryTokens()
         assert not tokens.ask("a", rank(0, T0, "a", "a"))
-        taken = withdraw(kind(retry={"budget": BUDGET.to_api()}), TaskTypeStatus(), tokens, T0)
+        taken = withdraw(task_type(retry={"budget": BUDGET.to_api()}), TaskTypeStatus(), tokens, T0)
         assert taken.taken == RESERVE
         assert taken.status.retry_budget == RetryBudgetStatus(tokens=10 - RESERVE, update_time=T0)
         assert tokens.granted == set()
@@ -222,7 +228,7 @@ class TestBudget:
 
     def test_a_restart_grants_nothing(self) -> None:
         """Whoever starts anew finds what is written: less than was there before by all that was taken out."""
-        made = kind(retry={"budget": BUDGET.to_api()})
+        made = task_type(retry={"budget": BUDGET.to_api()})
         for restart in range(10):
             tokens = RetryTokens()
             tokens.ask("a", rank(0, T0, "a", "a"))
@@ -231,7 +237,7 @@ class TestBudget:
             assert taken.taken == (RESERVE if restart < 2 else 0)
 
     def test_who_gets_none_is_told_of_with_a_condition_and_waits(self) -> None:
-        made = kind(retry={"budget": {"percent": 0, "minimumPerMinute": 2}})
+        made = task_type(retry={"budget": {"percent": 0, "minimumPerMinute": 2}})
         tokens = RetryTokens()
         for uid in "abc":
             tokens.ask(uid, rank(0, T0, uid, uid))

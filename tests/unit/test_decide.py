@@ -7,22 +7,30 @@ import pytest
 
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.actions import Decision, DeleteJob, ExplainJob, FindPod, PostEvent, ReadPods, StopJob
-from asyncflow.core.snapshot import Obstacle
-from builders import alive, at, completed, failed, job, kind, look, pod, status_of, task, written
+from asyncflow.core.lifecycle.actions import (
+    Decision,
+    DeleteJob,
+    ExplainJob,
+    FindPod,
+    PostEvent,
+    ReadPods,
+    StopJob,
+)
+from asyncflow.core.lifecycle.snapshot import Obstacle
+from builders import alive, at, completed, failed, job, look, pod, status_of, task, task_type, written
 
 
 class TestStart:
     def test_a_new_task_starts_its_first_attempt_without_a_write(self) -> None:
         decision = look(task())
         assert decision.start is not None
-        assert (decision.start.number, decision.start.run) == (1, 1)
+        assert (decision.start.attempt.number, decision.start.attempt.run) == (1, 1)
         assert decision.status is None
         assert not decision.live
 
     def test_the_tasks_own_priority_goes_before_the_types(self) -> None:
-        assert look(task(priority=7), kind=kind(priority=3)).start.priority == 7  # type: ignore[union-attr]
-        assert look(task(), kind=kind(priority=3)).start.priority == 3  # type: ignore[union-attr]
+        assert look(task(priority=7), task_type=task_type(priority=3)).start.priority == 7  # type: ignore[union-attr]
+        assert look(task(), task_type=task_type(priority=3)).start.priority == 3  # type: ignore[union-attr]
 
     def test_it_waits_for_its_moment_and_says_so(self) -> None:
         decision = look(task(notBefore="2026-01-01T13:00:00Z"))
@@ -33,9 +41,9 @@ class TestStart:
     @pytest.mark.parametrize(
         ("known", "spec", "reason"),
         [
-            ({"kind": None}, {}, "UnknownTaskType"),
-            ({"kind": kind(suspend=True)}, {}, "TaskTypeSuspended"),
-            ({"kind": kind(ready=False)}, {}, "TaskTypeNotReady"),
+            ({"task_type": None}, {}, "UnknownTaskType"),
+            ({"task_type": task_type(suspend=True)}, {}, "TaskTypeSuspended"),
+            ({"task_type": task_type(ready=False)}, {}, "TaskTypeNotReady"),
             ({}, {"suspend": True}, "Suspended"),
         ],
     )
@@ -48,14 +56,14 @@ class TestStart:
         assert is_true(status_of(decision).conditions, "Waiting")
 
     def test_an_unknown_type_is_told_once_by_an_event_that_names_the_remedy(self) -> None:
-        first = look(task(), kind=None)
+        first = look(task(), task_type=None)
         (event,) = [a for a in first.actions if isinstance(a, PostEvent)]
         assert "create it" in event.message
-        again = look(written(task(), first), 60, kind=None)
+        again = look(written(task(), first), 60, task_type=None)
         assert again == Decision()
 
     def test_a_type_that_was_not_tried_yet_is_waited_for_without_a_write(self) -> None:
-        assert look(task(), kind=kind(ready=None)) == Decision()
+        assert look(task(), task_type=task_type(ready=None)) == Decision()
 
     def test_a_hindrance_shows_and_goes_away(self) -> None:
         obstacle = Obstacle("QuotaExceeded", "exceeded quota: q", at(5))
@@ -110,13 +118,13 @@ class TestRunning:
 
     def test_its_pod_is_read_once_to_know_its_start(self) -> None:
         assert look(task(), 4, jobs=(job(),)).actions == (FindPod(),)
-        status = status_of(look(task(), 30, jobs=(job(),), looked={"job-order-1-1": at(4)}))
+        status = status_of(look(task(), 30, jobs=(job(),), pods_listed_at={"job-order-1-1": at(4)}))
         assert status.lease is not None
         assert status.lease.expire_time == at(1322), "until its pod is seen, the lease is the provisional one"
 
     def test_a_lease_that_was_reckoned_from_the_pod_is_not_taken_back(self) -> None:
         running = written(task(), look(task(), 4, jobs=(job(),), pods=(alive(job()),)))
-        unseen = look(running, 9, jobs=(job(),), looked={"job-order-1-1": at(9)})
+        unseen = look(running, 9, jobs=(job(),), pods_listed_at={"job-order-1-1": at(9)})
         assert unseen.status is None
 
     def test_cancel_stops_the_job_and_says_so(self) -> None:
@@ -160,15 +168,15 @@ class TestEnd:
         assert decision.actions == ()
 
     def test_a_failure_is_retried_after_its_back_off(self) -> None:
-        own = kind(retry={"backoff": {"initialSeconds": 10, "jitterPercent": 0}})
-        decision = look(task(), 11, kind=own, jobs=(failed(),), pods=(pod(failed()),))
+        own = task_type(retry={"backoff": {"initialSeconds": 10, "jitterPercent": 0}})
+        decision = look(task(), 11, task_type=own, jobs=(failed(),), pods=(pod(failed()),))
         status = status_of(decision)
         assert (status.phase, status.reason, status.failures) == (Phase.PENDING, "BackOff", 1)
         assert decision.wake == status.retry_time == at(20)
         assert decision.start is None
-        after = look(written(task(), decision), 20, kind=own, jobs=(failed(),), pods=(pod(failed()),))
+        after = look(written(task(), decision), 20, task_type=own, jobs=(failed(),), pods=(pod(failed()),))
         assert after.start is not None
-        assert after.start.number == 2
+        assert after.start.attempt.number == 2
 
     def test_the_outcome_is_on_record_before_the_next_attempt_starts(self) -> None:
         decision = look(task(), 5000, jobs=(failed(),), pods=(pod(failed()),))
@@ -193,8 +201,8 @@ class TestEnd:
         assert status_of(decision).reason == "MaxTimeoutsExceeded"
 
     def test_an_exit_code_can_be_final(self) -> None:
-        own = kind(retry={"nonRetriableExitCodes": [3]})
-        decision = look(task(), 11, kind=own, jobs=(failed(code=3),), pods=(pod(failed(), exit_code=3),))
+        own = task_type(retry={"nonRetriableExitCodes": [3]})
+        decision = look(task(), 11, task_type=own, jobs=(failed(code=3),), pods=(pod(failed(), exit_code=3),))
         assert status_of(decision).reason == "NonRetriableExitCode"
 
     def test_an_outcome_is_folded_in_once(self) -> None:
@@ -229,17 +237,19 @@ class TestEnd:
         assert look(own, 40).start.total_left == 60  # type: ignore[union-attr]
 
     def test_the_history_is_bounded_and_counts_on(self) -> None:
-        own = kind(retention={"historyLimit": 2}, retry={"maxRetries": 100, "backoff": {"jitterPercent": 0}})
+        own = task_type(
+            retention={"historyLimit": 2}, retry={"maxRetries": 100, "backoff": {"jitterPercent": 0}}
+        )
         current = task()
         for number in range(1, 5):
             ended = failed(number, at_second=number * 10)
-            decision = look(current, number * 10 + 1, kind=own, jobs=(ended,), pods=(pod(ended),))
+            decision = look(current, number * 10 + 1, task_type=own, jobs=(ended,), pods=(pod(ended),))
             current = written(current, decision)
         assert [a.number for a in current.status.attempts] == [3, 4]
         assert (current.status.attempt, current.status.failures) == (4, 4)
 
     def test_an_old_job_whose_record_has_left_the_history_is_not_counted_again(self) -> None:
-        own = kind(retention={"historyLimit": 1}, retry={"maxRetries": 100})
+        own = task_type(retention={"historyLimit": 1}, retry={"maxRetries": 100})
         current = task(
             status={
                 "attempt": 2,
@@ -247,14 +257,14 @@ class TestEnd:
                 "attempts": [{"number": 2, "jobName": "j", "outcome": "Failed"}],
             }
         )
-        decision = look(current, 20, kind=own, jobs=(failed(1), failed(2)), pods=())
+        decision = look(current, 20, task_type=own, jobs=(failed(1), failed(2)), pods=())
         assert decision.status is None or decision.status.failures == 2
 
 
 class TestProof:
     def test_a_disrupted_job_is_no_proof(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
-        decision = look(task(), 60, jobs=(lost,), looked={lost.uid: at(60)})
+        decision = look(task(), 60, jobs=(lost,), pods_listed_at={lost.uid: at(60)})
         assert decision.start is None
         assert decision.live
         assert is_true(status_of(decision).conditions, "Stuck")
@@ -270,7 +280,7 @@ class TestProof:
     def test_a_failed_pod_whose_container_may_run_on_is_no_proof(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
         ghost = pod(lost, disruption="DeletionByPodGC", exit_code=None, dead=False)
-        decision = look(task(), 60, jobs=(lost,), pods=(ghost,), looked={lost.uid: at(60)})
+        decision = look(task(), 60, jobs=(lost,), pods=(ghost,), pods_listed_at={lost.uid: at(60)})
         assert decision.start is None
         assert is_true(status_of(decision).conditions, "Stuck")
 
@@ -278,7 +288,9 @@ class TestProof:
         gone = job()
         decision = look(task(), 20, jobs=(gone,), gone=frozenset({gone.uid}))
         assert decision.actions == (ReadPods(gone.name, gone.uid),)
-        decision = look(task(), 20, jobs=(gone,), gone=frozenset({gone.uid}), looked={gone.uid: at(20)})
+        decision = look(
+            task(), 20, jobs=(gone,), gone=frozenset({gone.uid}), pods_listed_at={gone.uid: at(20)}
+        )
         assert is_true(status_of(decision).conditions, "Stuck")
         decision = look(
             task(), 20, jobs=(gone,), gone=frozenset({gone.uid}), pods=(pod(gone, exit_code=143),)
@@ -294,9 +306,9 @@ class TestProof:
 
     def test_a_stuck_attempt_is_on_record_and_survives_its_job(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
-        stuck = written(task(), look(task(), 60, jobs=(lost,), looked={lost.uid: at(60)}))
+        stuck = written(task(), look(task(), 60, jobs=(lost,), pods_listed_at={lost.uid: at(60)}))
         assert [a.number for a in stuck.status.attempts] == [1]
-        later = look(stuck, 200, looked={lost.uid: at(199)})
+        later = look(stuck, 200, pods_listed_at={lost.uid: at(199)})
         assert later.start is None
         assert later.live
 
@@ -317,9 +329,9 @@ class TestProof:
 
     def test_a_stuck_task_looks_again_and_recovers(self) -> None:
         lost = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
-        stuck = written(task(), look(task(), 60, jobs=(lost,), looked={lost.uid: at(60)}))
-        assert look(stuck, 62, jobs=(lost,), looked={lost.uid: at(60)}).wake == at(63)
-        assert look(stuck, 63, jobs=(lost,), looked={lost.uid: at(60)}).actions == (
+        stuck = written(task(), look(task(), 60, jobs=(lost,), pods_listed_at={lost.uid: at(60)}))
+        assert look(stuck, 62, jobs=(lost,), pods_listed_at={lost.uid: at(60)}).wake == at(63)
+        assert look(stuck, 63, jobs=(lost,), pods_listed_at={lost.uid: at(60)}).actions == (
             ReadPods(lost.name, lost.uid),
         )
         healed = look(stuck, 71, jobs=(lost,), pods=(pod(lost, exit_code=137, disruption="x"),))
@@ -332,7 +344,7 @@ class TestProof:
 
     def test_without_its_pod_the_jobs_message_still_tells_the_exit_code(self) -> None:
         ended = failed(code=3)
-        decision = look(task(), 15, jobs=(ended,), looked={ended.uid: at(15)})
+        decision = look(task(), 15, jobs=(ended,), pods_listed_at={ended.uid: at(15)})
         (entry,) = status_of(decision).attempts
         assert (entry.outcome, entry.exit_code, entry.proof_of_death) == (Outcome.FAILED, 3, Proof.NODE)
 
@@ -375,8 +387,8 @@ class TestAfterTheEnd:
 
 
 def test_the_waiting_condition_keeps_the_time_of_its_change() -> None:
-    first = look(task(), 0, kind=None)
-    second = look(written(task(), first), 100, kind=kind(suspend=True))
+    first = look(task(), 0, task_type=None)
+    second = look(written(task(), first), 100, task_type=task_type(suspend=True))
     condition = find_condition(status_of(second).conditions, "Waiting")
     assert condition is not None
     assert (condition.reason, condition.last_transition_time) == ("TaskTypeSuspended", at(0))
@@ -385,6 +397,6 @@ def test_the_waiting_condition_keeps_the_time_of_its_change() -> None:
 def test_a_running_pod_is_never_taken_for_dead() -> None:
     ended = failed(message="", reason="DeadlineExceeded")
     alive = replace(pod(ended), phase="Running", exit_code=None, dead=False)
-    decision = look(task(), 60, jobs=(ended,), pods=(alive,), looked={ended.uid: at(60)})
+    decision = look(task(), 60, jobs=(ended,), pods=(alive,), pods_listed_at={ended.uid: at(60)})
     assert decision.start is None
     assert decision.live

@@ -137,7 +137,7 @@ async def test_giving_back_lets_the_next_one_lead() -> None:
     leases = Leases("")
     mine = elector(leases)
     await mine.acquire()
-    await mine.give_back()
+    await mine.release()
     assert not mine.leading
     assert leases.lease is not None
     assert leases.lease["spec"]["holderIdentity"] == ""

@@ -9,14 +9,14 @@ import pytest
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import find_condition, format_time, is_true
 from asyncflow.api.tasktype import SUSPENDED, TaskType
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.type_reconciler import Due
-from asyncflow.core import errors
-from asyncflow.core.census import Census, Entry
-from asyncflow.core.retention import removed
-from asyncflow.core.rules import rules_for
+from asyncflow.core.attempt.settings import effective_settings
+from asyncflow.core.tasktype import error_policy
+from asyncflow.core.tasktype.census import Census, Entry
+from asyncflow.core.tasktype.retention import removed
 from asyncflow.kube.client import JOBS, TASKS, TYPES
-from builders import at, kind, task
+from builders import at, task, task_type
 from crash.explorer import type_body
 from crash.operators import SimulatedOperator
 from crash.world import Request, World
@@ -40,7 +40,7 @@ def asked(of: TaskType, text: str) -> TaskType:
 
 def written(of: TaskType, census: Census, second: float) -> TaskType:
     """Return the type after what is due was written."""
-    return of.model_copy(update={"status": errors.account(of, of.status, census, at(second))})
+    return of.model_copy(update={"status": error_policy.evaluate(of, of.status, census, at(second))})
 
 
 F, S, C = Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED
@@ -60,34 +60,36 @@ class TestErrorPolicy:
     def test_past_either_number_the_type_suspends_itself(
         self, policy: dict[str, int], phases: list[Phase], suspended: bool
     ) -> None:
-        made, census = kind(errorPolicy=policy), census_of(*phases)
-        assert bool(errors.suspended_itself(made, census)) is suspended
+        made, census = task_type(errorPolicy=policy), census_of(*phases)
+        assert bool(error_policy.suspended_itself(made, census)) is suspended
         assert is_true(written(made, census, 99).status.conditions, SUSPENDED) is suspended
 
     def test_it_stays_so_whatever_ends_well_until_a_person_resumes_it(self) -> None:
         census = census_of(F, F)
-        made = written(kind(errorPolicy={"maxConsecutive": 2, "maxTotal": 5}), census, 10)
+        made = written(task_type(errorPolicy={"maxConsecutive": 2, "maxTotal": 5}), census, 10)
         census.put("late", Entry(S, 1, (at(11), "late")))
         made = written(made, census, 12)
-        assert errors.suspended_itself(made, census)
+        assert error_policy.suspended_itself(made, census)
         made = written(asked(made, "mended"), census, 20)
         assert not is_true(made.status.conditions, SUSPENDED)
         assert census.failures_in_all == 0
-        assert errors.suspended_itself(written(made, census, 21), census) == "", "one word, one resumption"
+        assert error_policy.suspended_itself(written(made, census, 21), census) == "", (
+            "one word, one resumption"
+        )
 
     def test_it_is_so_from_the_first_sight_on_even_if_a_task_succeeds_before_it_is_on_record(self) -> None:
         census = census_of(F, F)
-        made = kind(errorPolicy={"maxConsecutive": 2})
-        assert errors.suspended_itself(made, census)
+        made = task_type(errorPolicy={"maxConsecutive": 2})
+        assert error_policy.suspended_itself(made, census)
         census.put("late", Entry(S, 1, (at(11), "late")))
         made = written(made, census, 12)
         assert made.status.errors.suspended
-        assert errors.suspended_itself(made, Census()), "another operator reads it"
+        assert error_policy.suspended_itself(made, Census()), "another operator reads it"
 
     def test_what_retention_removes_stays_counted(self) -> None:
         census = census_of(F, S, F, F)
-        made = kind(errorPolicy={"maxConsecutive": 5})
-        status = removed(errors.counted(made.status, census), census, ["t0", "t2"])
+        made = task_type(errorPolicy={"maxConsecutive": 5})
+        status = removed(error_policy.with_failure_counts(made.status, census), census, ["t0", "t2"])
         made = made.model_copy(update={"status": status})
         other = Census()
         for seen in (census, other):
@@ -95,16 +97,16 @@ class TestErrorPolicy:
                 entry = census.entry(uid)
                 assert entry is not None
                 seen.put(uid, entry)
-            errors.known(made, seen)
+            error_policy.restore_from_status(made, seen)
             seen.remove(status.removed.removing)
             assert (seen.failures_in_a_row, seen.failures_in_all) == (2, 1)
-            assert errors.counted(made.status, seen).errors.total == 3
+            assert error_policy.with_failure_counts(made.status, seen).errors.total == 3
         other.put("new", Entry(S, 1, (at(9), "new")))
         assert other.failures_in_a_row == 0
 
     def test_a_word_that_was_answered_does_not_count_again(self) -> None:
         census = census_of(F, F)
-        made = written(asked(kind(errorPolicy={"maxConsecutive": 2}), "mended"), census, 10)
+        made = written(asked(task_type(errorPolicy={"maxConsecutive": 2}), "mended"), census, 10)
         assert not is_true(made.status.conditions, SUSPENDED)
         for number in (2, 3):
             census.put(f"t{number}", Entry(F, 1, (at(20 + number), f"t{number}")))
@@ -115,22 +117,22 @@ class TestErrorPolicy:
     def test_another_operator_comes_to_the_same_count(self) -> None:
         """Also if the last task that succeeded was removed since."""
         census = census_of(F, F, S, F)
-        made = kind(errorPolicy={"maxConsecutive": 3})
-        made = made.model_copy(update={"status": errors.counted(made.status, census)})
+        made = task_type(errorPolicy={"maxConsecutive": 3})
+        made = made.model_copy(update={"status": error_policy.with_failure_counts(made.status, census)})
         other = Census()
         for uid in ("t0", "t1", "t3"):
             entry = census.entry(uid)
             assert entry is not None
             other.put(uid, entry)
-        errors.known(made, other)
+        error_policy.restore_from_status(made, other)
         assert other.failures_in_a_row == 1
 
     def test_a_persons_suspension_goes_before_its_own_and_lifts_with_it(self) -> None:
-        made = written(kind(suspend=True), Census(), 1)
+        made = written(task_type(suspend=True), Census(), 1)
         found = find_condition(made.status.conditions, SUSPENDED)
         assert found is not None
         assert (found.status, found.reason) == ("True", "SuspendedByUser")
-        lifted = made.model_copy(update={"spec": kind().spec})
+        lifted = made.model_copy(update={"spec": task_type().spec})
         assert not is_true(written(lifted, Census(), 2).status.conditions, SUSPENDED)
 
 
@@ -232,7 +234,7 @@ def test_slots_that_were_not_used_are_taken_back_when_the_limit_is_lowered() -> 
     assert shop.jobs == {"t00-0-1", "t01-0-1", "t02-0-1"}
 
 
-def calls_of_a_tick(store: Store, shop: Shop) -> int:
+def calls_of_a_tick(state: ClusterState, shop: Shop) -> int:
     """Count the function calls of a look at a type, by all governors."""
     calls = 0
 
@@ -249,33 +251,33 @@ def calls_of_a_tick(store: Store, shop: Shop) -> int:
         shop.settle()
     finally:
         sys.setprofile(None)
-    assert store is shop.operator.operator.store
+    assert state is shop.operator.operator.state
     return calls
 
 
 def test_a_governors_tick_costs_the_same_with_a_hundred_thousand_finished_tasks() -> None:
     shop = Shop(maxTasksPerShard=5000)
-    store = shop.operator.operator.store
-    calls_of_a_tick(store, shop)
-    before = calls_of_a_tick(store, shop)
-    census = store.census(KEY)
+    state = shop.operator.operator.state
+    calls_of_a_tick(state, shop)
+    before = calls_of_a_tick(state, shop)
+    census = state.census(KEY)
     for number in range(100_000):
         census.put(f"t{number}", Entry(S, number // 5000, (at(number // 100), f"t{number}")))
     kind_body = shop.world.objects[TYPES]["poll"]
     kind_body["status"] |= {"shards": {"begin": 20, "end": 20}}
     shop.world.changed(TYPES, "poll")
     shop.settle()
-    calls_of_a_tick(store, shop)  # it writes the counts
-    assert calls_of_a_tick(store, shop) <= 1.2 * before
+    calls_of_a_tick(state, shop)  # it writes the counts
+    assert calls_of_a_tick(state, shop) <= 1.2 * before
     assert shop.world.objects[TYPES]["poll"]["status"]["counts"]["succeeded"] == 100_000
 
 
 def test_settings_of_a_type_that_are_no_rule_of_a_task_do_not_change_its_rules() -> None:
     """What `matters_to_tasks` leaves out must not be asked for where a task is decided."""
-    other = kind(
+    other = task_type(
         maxConcurrent=77,
         maxTasksPerShard=77,
         errorPolicy={"maxTotal": 77},
         retention={"succeededSeconds": 77, "failedSeconds": 77},
     )
-    assert rules_for(task(), kind()) == rules_for(task(), other)
+    assert effective_settings(task(), task_type()) == effective_settings(task(), other)

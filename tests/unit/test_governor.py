@@ -8,9 +8,9 @@ import pytest
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stuck import NODE_KNOWN_FOR, Governor
-from asyncflow.core.admission import Admission
+from asyncflow.core.scheduling.admission import Admission
 from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
 from builders import NAMESPACE, T0, at, job_body, pod_body, task_body
 
@@ -26,8 +26,8 @@ class Cluster:
         self.fails_at = ""
 
     async def list(self, _: Resource, __: str, *, labels: str, fields: str) -> Listing:
-        kind = labels.rpartition("=")[2]
-        return Listing(self.pods.get(kind, []), "1")
+        task_type = labels.rpartition("=")[2]
+        return Listing(self.pods.get(task_type, []), "1")
 
     async def get(self, resource: Resource, _: str | None, name: str) -> Body:
         if name == self.fails_at:
@@ -46,30 +46,30 @@ class Watch:
         self.cluster = Cluster()
         self.admission = Admission()
         ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.store = Store(self.woken.append, ignore, ignore)
+        self.state = ClusterState(self.woken.append, ignore, ignore)
         client: Any = self.cluster
-        self.governor = Governor(client, self.store, self.admission, self.woken.append, lambda: self.now)
+        self.governor = Governor(client, self.state, self.admission, self.woken.append, lambda: self.now)
 
-    def run_attempt(self, name: str, kind: str, node: str, active: int = 1) -> None:
+    def run_attempt(self, name: str, task_type: str, node: str, active: int = 1) -> None:
         """Let an attempt of a task run on a node; its Job tells of so many pods."""
         body = task_body(name)
-        body["spec"]["taskTypeName"] = kind
-        self.store.put_task(body)
+        body["spec"]["taskTypeName"] = task_type
+        self.state.put_task(body)
         job = job_body(name=name, active=active, startTime=format_time(T0))
-        job["metadata"]["labels"][names.TYPE_LABEL] = kind
-        self.store.put_job(job)
-        self.admission.occupy(f"uid-{name}", (NAMESPACE, kind))
+        job["metadata"]["labels"][names.TYPE_LABEL] = task_type
+        self.state.put_job(job)
+        self.admission.occupy(f"uid-{name}", (NAMESPACE, task_type))
         pod = pod_body(name=name, phase="Running", startTime=format_time(T0))
         pod["spec"] = {"nodeName": node, "containers": [{}]}
-        self.cluster.pods.setdefault(kind, []).append(pod)
+        self.cluster.pods.setdefault(task_type, []).append(pod)
         self.cluster.boots.setdefault(node, "1")
 
     async def tick(self, *kinds: str, at: datetime) -> set[str]:
         """Let the governor look at types; return whom it woke."""
         self.now = at
         self.woken.clear()
-        for kind in kinds:
-            await self.governor.tick((NAMESPACE, kind))
+        for task_type in kinds:
+            await self.governor.tick((NAMESPACE, task_type))
         return set(self.woken)
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from asyncflow.controller.clock import utc_now
 from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.queue import TryAgain, WorkQueue
+from asyncflow.kube.queue import Requeue, WorkQueue
 
 LIMIT = 10
 
 
-class Work:
-    """Work that can be held up and told to fail."""
+class LeaderTerm:
+    """LeaderTerm that can be held up and told to fail."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -34,18 +34,18 @@ class Work:
         self.busy.discard(key)
         if self.failures.get(key, 0):
             self.failures[key] -= 1
-            raise TryAgain
+            raise Requeue
         self.done.append(key)
         self.succeeded.set()
 
 
 @pytest.fixture
-async def work() -> Work:
-    return Work()
+async def work() -> LeaderTerm:
+    return LeaderTerm()
 
 
 @pytest.fixture
-async def queue(work: Work) -> AsyncIterator[WorkQueue]:
+async def queue(work: LeaderTerm) -> AsyncIterator[WorkQueue]:
     made = WorkQueue(work, workers=4)
     running = asyncio.create_task(made.run())
     yield made
@@ -53,14 +53,14 @@ async def queue(work: Work) -> AsyncIterator[WorkQueue]:
     await asyncio.wait_for(running, LIMIT)
 
 
-async def test_a_key_added_many_times_is_worked_on_once(queue: WorkQueue, work: Work) -> None:
+async def test_a_key_added_many_times_is_worked_on_once(queue: WorkQueue, work: LeaderTerm) -> None:
     for _ in range(10):
         queue.add("a")
     await asyncio.wait_for(queue.idle(), LIMIT)
     assert work.done == ["a"]
 
 
-async def test_a_key_added_while_it_is_worked_on_comes_again(queue: WorkQueue, work: Work) -> None:
+async def test_a_key_added_while_it_is_worked_on_comes_again(queue: WorkQueue, work: LeaderTerm) -> None:
     work.go.clear()
     queue.add("a")
     await asyncio.wait_for(work.begun.wait(), LIMIT)
@@ -71,14 +71,14 @@ async def test_a_key_added_while_it_is_worked_on_comes_again(queue: WorkQueue, w
     assert work.done == ["a", "a"]
 
 
-async def test_work_that_failed_comes_back(queue: WorkQueue, work: Work) -> None:
+async def test_work_that_failed_comes_back(queue: WorkQueue, work: LeaderTerm) -> None:
     work.failures["a"] = 2
     queue.add("a")
     await asyncio.wait_for(work.succeeded.wait(), LIMIT)
     assert work.done == ["a"]
 
 
-async def test_a_stop_finishes_what_is_under_way_and_takes_up_nothing(work: Work) -> None:
+async def test_a_stop_finishes_what_is_under_way_and_takes_up_nothing(work: LeaderTerm) -> None:
     queue = WorkQueue(work, workers=1)
     running = asyncio.create_task(queue.run())
     work.go.clear()

@@ -11,20 +11,21 @@ from hypothesis import strategies as st
 
 from asyncflow.api import names
 from asyncflow.api.limits import Backoff
-from asyncflow.core import lease
-from asyncflow.core.backoff import pause_seconds
-from asyncflow.core.job import attempt_job
-from asyncflow.core.naming import job_name
-from asyncflow.core.observed import job_view, pod_view
-from asyncflow.core.rules import Rules, rules_for
-from asyncflow.core.validate import judged, needs_trial
-from builders import T0, at, job_body, kind, pod_body, task
+from asyncflow.core.attempt import lease
+from asyncflow.core.attempt.backoff import pause_seconds
+from asyncflow.core.attempt.identity import AttemptId
+from asyncflow.core.attempt.manifest import attempt_job
+from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
+from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
+from asyncflow.core.views.job import execution_of_job
+from asyncflow.core.views.pod import pod_view
+from builders import T0, at, job_body, pod_body, task, task_type
 
 README = Path(__file__).parents[2] / "README.md"
 
 
-def rules(**spec: Any) -> Rules:
-    made = rules_for(task(), kind(**spec))
+def rules(**spec: Any) -> AttemptSettings:
+    made = effective_settings(task(), task_type(**spec))
     assert made is not None
     return made
 
@@ -62,13 +63,15 @@ class TestLease:
 class TestJob:
     def test_names_can_be_read_back(self) -> None:
         seen = {
-            job_name(name, 0, n): (name, n) for name in ("a", "a-0", "a-0-1", "a-1") for n in range(1, 30)
+            AttemptId(1, 0, n).job_name(name): (name, n)
+            for name in ("a", "a-0", "a-0-1", "a-1")
+            for n in range(1, 30)
         }
         assert len(seen) == 4 * 29
-        assert len(job_name("x" * names.TASK_NAME_MAX, 99, 9_999_999)) <= 63
+        assert len(AttemptId(1, 99, 9_999_999).job_name("x" * names.TASK_NAME_MAX)) <= 63
 
     def test_one_job_is_one_pod_with_a_deadline_of_its_own(self) -> None:
-        made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)
+        made = attempt_job(task(), rules(), AttemptId(1, 0, 2), now=T0)
         spec, template = made["spec"], made["spec"]["template"]["spec"]
         assert (spec["backoffLimit"], spec["podReplacementPolicy"]) == (0, "Failed")
         assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["FailJob", "FailJob"]
@@ -88,12 +91,18 @@ class TestJob:
         "text", ["", "no JSON", "[]", '{"run": "1", "stage": -1, "attemptSeconds": null}']
     )
     def test_an_annotation_that_somebody_changed_is_read_as_none(self, text: str) -> None:
-        made = attempt_job(task(), rules(), attempt=2, run=3, now=T0)
+        made = attempt_job(task(), rules(), AttemptId(3, 0, 2), now=T0)
         made["metadata"] |= {"uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
-        made["metadata"]["annotations"] = {names.RULES_ANNOTATION: text, names.LEASE_ANNOTATION: text}
-        seen = job_view(made)
+        made["metadata"]["annotations"] = {names.SETTINGS_ANNOTATION: text, names.LEASE_ANNOTATION: text}
+        seen = execution_of_job(made)
         assert seen is not None
-        assert (seen.run, seen.stage, seen.attempt_seconds, seen.lease_token, seen.lease_expires) == (
+        assert (
+            seen.attempt.run,
+            seen.attempt.stage,
+            seen.attempt_seconds,
+            seen.lease_token,
+            seen.lease_expires,
+        ) == (
             1,
             0,
             0,
@@ -102,11 +111,11 @@ class TestJob:
         )
 
     def test_the_operator_reads_what_it_wrote(self) -> None:
-        made = attempt_job(task(), rules(), attempt=2, run=1, now=T0)
+        made = attempt_job(task(), rules(), AttemptId(1, 0, 2), now=T0)
         made["metadata"] |= {"uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-01-01T12:00:00Z"}
-        view = job_view(made)
+        view = execution_of_job(made)
         assert view is not None
-        assert (view.task_uid, view.attempt, view.run, view.lease_token) == ("uid-order-1", 2, 1, 2)
+        assert (view.task_uid, view.attempt, view.lease_token) == ("uid-order-1", AttemptId(1, 0, 2), 2)
         assert view.attempt_seconds == 180
 
     @given(st.text(alphabet=st.sampled_from('$()AB ü"\\\n'), max_size=12))
@@ -115,12 +124,12 @@ class TestJob:
     def test_the_payload_arrives_as_it_was_written(self, text: str) -> None:
         import orjson
 
-        made = attempt_job(task(payload={"x": text}), rules(), attempt=1, run=1, now=T0)
+        made = attempt_job(task(payload={"x": text}), rules(), AttemptId(1, 0, 1), now=T0)
         env = {e["name"]: e["value"] for e in made["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert orjson.loads(_as_the_kubelet_expands(env["ASYNCFLOW_PAYLOAD"])) == {"x": text}
 
     def test_the_readme_names_what_a_container_is_told(self) -> None:
-        made = attempt_job(task(), rules(), attempt=1, run=1, now=T0)
+        made = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
         told = {entry["name"] for entry in made["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert set(re.findall(r"^\| `(ASYNCFLOW_\w+)`", README.read_text(), re.MULTILINE)) == told
 
@@ -135,7 +144,7 @@ class TestJob:
                 ]
             }
         }
-        made = attempt_job(task(), rules(template=forged), attempt=1, run=1, now=T0)
+        made = attempt_job(task(), rules(template=forged), AttemptId(1, 0, 1), now=T0)
         env = made["spec"]["template"]["spec"]["containers"][0]["env"]
         assert [e["value"] for e in env if e["name"] == "ASYNCFLOW_ATTEMPT"] == ["1"]
         assert {"name": "X", "value": "y"} in env
@@ -145,7 +154,7 @@ class TestJob:
             "containers": [{"name": "m", "resources": {"limits": {"cpu": "1"}}}],
             "volumes": [{"name": "v", "emptyDir": {}}],
         }
-        made = attempt_job(task(), rules(template={"spec": pod}), attempt=1, run=1, now=T0)
+        made = attempt_job(task(), rules(template={"spec": pod}), AttemptId(1, 0, 1), now=T0)
         spec = made["spec"]["template"]["spec"]
         assert spec["volumes"] == pod["volumes"]
         assert spec["containers"][0]["resources"] == {"limits": {"cpu": "1"}}
@@ -160,7 +169,7 @@ class TestObserved:
     def test_foreign_jobs_and_pods_are_passed_over(self) -> None:
         body = job_body()
         del body["metadata"]["labels"][names.MANAGED_BY_LABEL]
-        assert job_view(body) is None
+        assert execution_of_job(body) is None
 
     @pytest.mark.parametrize(
         ("states", "code", "dead"),
@@ -202,9 +211,9 @@ class TestObserved:
 
 class TestTrial:
     def test_each_generation_is_tried_once(self) -> None:
-        new = kind(ready=None)
-        assert needs_trial(new)
-        status = judged(new, None, T0)
-        assert not needs_trial(new.model_copy(update={"status": status}))
+        new = task_type(ready=None)
+        assert needs_dry_run(new)
+        status = with_dry_run_result(new, None, T0)
+        assert not needs_dry_run(new.model_copy(update={"status": status}))
         changed = new.metadata.model_copy(update={"generation": 2})
-        assert needs_trial(new.model_copy(update={"status": status, "metadata": changed}))
+        assert needs_dry_run(new.model_copy(update={"status": status, "metadata": changed}))

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from asyncflow.controller.clock import utc_now
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.task_reconciler import TaskReconciler
-from asyncflow.core.admission import Admission, Claim
-from asyncflow.core.line import rank
+from asyncflow.core.scheduling.admission import Admission, Claim
+from asyncflow.core.scheduling.priority_queue import rank
 from asyncflow.kube.alarms import Alarms
 from builders import T0, job_body, task_body
 
@@ -28,16 +28,16 @@ def admission() -> Admission:
 
 
 @pytest.fixture
-def store() -> Store:
-    return Store(lambda _: None, lambda *_: None, lambda _: None)
+def state() -> ClusterState:
+    return ClusterState(lambda _: None, lambda *_: None, lambda _: None)
 
 
 @pytest.fixture
-async def reconciler(store: Store, admission: Admission, woken: list[str]) -> TaskReconciler:
+async def reconciler(state: ClusterState, admission: Admission, woken: list[str]) -> TaskReconciler:
     unused: Any = None
     alarms = Alarms(woken.append, utc_now)
     return TaskReconciler(
-        unused, store, admission, alarms, unused, unused, woken.append, lambda _: None, lambda _: None
+        unused, state, admission, alarms, unused, unused, woken.append, lambda _: None, lambda _: None
     )
 
 
@@ -51,15 +51,15 @@ async def test_a_task_that_is_deleted_before_its_turn_holds_up_nobody(
 
 
 async def test_the_slot_of_a_deleted_task_is_free_when_its_job_is_gone_and_not_before(
-    reconciler: TaskReconciler, store: Store, admission: Admission, woken: list[str]
+    reconciler: TaskReconciler, state: ClusterState, admission: Admission, woken: list[str]
 ) -> None:
-    store.put_task(task_body("gone"))
-    store.put_job(job_body(name="gone"))
+    state.put_task(task_body("gone"))
+    state.put_job(job_body(name="gone"))
     admission.occupy("uid-gone", TYPE)
     admission.offer("uid-next", Claim(TYPE, rank(0, T0, "next", "uid-next")))
-    store.drop_task("uid-gone")
+    state.drop_task("uid-gone")
     await reconciler.reconcile("uid-gone")
     assert woken == []
-    store.drop_job("job-gone-1")
+    state.drop_job("job-gone-1")
     await reconciler.reconcile("uid-gone")
     assert woken == ["uid-next"]

@@ -7,16 +7,29 @@ import pytest
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Outcome, Phase, Verdict
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.actions import PostEvent
-from asyncflow.core.observed import JobView
-from asyncflow.core.snapshot import Gate
-from builders import alive, annotated, at, completed, failed, job, kind, look, pod, status_of, task, written
+from asyncflow.core.lifecycle.actions import PostEvent
+from asyncflow.core.scheduling.admission import Gate
+from asyncflow.core.views.execution import Execution
+from builders import (
+    alive,
+    annotated,
+    at,
+    completed,
+    failed,
+    job,
+    look,
+    pod,
+    status_of,
+    task,
+    task_type,
+    written,
+)
 
-HOLD = kind(retry={"onDisruption": "Hold", "onUnknownOutcome": "Hold"})
+HOLD = task_type(retry={"onDisruption": "Hold", "onUnknownOutcome": "Hold"})
 DRAINED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
 
 
-def drained() -> JobView:
+def drained() -> Execution:
     return failed(message=DRAINED)
 
 
@@ -24,7 +37,9 @@ def evicted(known: Any = None, **spec: Any) -> AsyncTask:
     """Return a task whose attempt was drained from its node, and died there."""
     over = drained()
     witness = pod(over, disruption="EvictionByEvictionAPI", exit_code=143)
-    return written(task(**spec), look(task(**spec), 11, kind=known or HOLD, jobs=(over,), pods=(witness,)))
+    return written(
+        task(**spec), look(task(**spec), 11, task_type=known or HOLD, jobs=(over,), pods=(witness,))
+    )
 
 
 class TestHold:
@@ -35,7 +50,7 @@ class TestHold:
         assert condition is not None
         assert condition.status == "True"
         assert f'{names.DECISION_ANNOTATION}="retry|fail|succeed job-order-1-1 ' in condition.message
-        decision = look(held, 5000, kind=HOLD, jobs=(drained(),))
+        decision = look(held, 5000, task_type=HOLD, jobs=(drained(),))
         assert decision.start is None
         assert not decision.live
         assert decision.status is None
@@ -50,27 +65,27 @@ class TestHold:
     )
     def test_a_person_decides(self, word: str, phase: Phase, reason: str) -> None:
         told = annotated(evicted(), {names.DECISION_ANNOTATION: f"{word} job-order-1-1 asked the bank"})
-        decision = look(told, 500, kind=HOLD, jobs=(drained(),))
+        decision = look(told, 500, task_type=HOLD, jobs=(drained(),))
         status = status_of(decision)
         assert (status.phase, status.reason) == (phase, reason)
         assert status.attempts[0].decision is Verdict(word.capitalize())
         assert status.attempts[0].decision_note == "asked the bank"
         assert not is_true(status.conditions, "DecisionRequired")
         assert decision.start is None, "the decision is on record first"
-        after = look(written(told, decision), 501, kind=HOLD, jobs=(drained(),))
+        after = look(written(told, decision), 501, task_type=HOLD, jobs=(drained(),))
         assert (after.start is not None) is (word == "retry")
 
     @pytest.mark.parametrize("word", ["retry job-order-1-9", "retry", "maybe job-order-1-1", ""])
     def test_another_word_decides_nothing(self, word: str) -> None:
         told = annotated(evicted(), {names.DECISION_ANNOTATION: word})
-        decision = look(told, 500, kind=HOLD, jobs=(drained(),))
+        decision = look(told, 500, task_type=HOLD, jobs=(drained(),))
         assert decision.start is None
         assert (decision.status or told.status).attempts[0].decision is None
 
     def test_a_retry_by_decision_is_not_bound_by_the_budget(self) -> None:
-        spent = kind(retry={"onUnknownOutcome": "Hold", "maxRetries": 0})
+        spent = task_type(retry={"onUnknownOutcome": "Hold", "maxRetries": 0})
         gone = job()
-        known = {"kind": spent, "jobs": (gone,), "gone": frozenset({gone.uid}), "pods": (pod(gone),)}
+        known = {"task_type": spent, "jobs": (gone,), "gone": frozenset({gone.uid}), "pods": (pod(gone),)}
         held = written(task(), look(task(), 20, **known))
         assert held.status.attempts[0].outcome is Outcome.UNKNOWN
         told = annotated(held, {names.DECISION_ANNOTATION: "retry job-order-1-1"})
@@ -81,14 +96,14 @@ class TestHold:
 
     def test_retry_now_does_not_answer_what_a_person_was_asked(self) -> None:
         told = annotated(evicted(), {names.RETRY_NOW_ANNOTATION: "1"})
-        noted = written(told, look(told, 500, kind=HOLD, jobs=(drained(),)))
+        noted = written(told, look(told, 500, task_type=HOLD, jobs=(drained(),)))
         assert noted.status.retry_now == "1"
-        decision = look(noted, 501, kind=HOLD, jobs=(drained(),))
+        decision = look(noted, 501, task_type=HOLD, jobs=(drained(),))
         assert decision.start is None
         assert is_true(noted.status.conditions, "DecisionRequired")
 
     def test_fail_ends_the_task(self) -> None:
-        ended = evicted(kind(retry={"onDisruption": "Fail"}))
+        ended = evicted(task_type(retry={"onDisruption": "Fail"}))
         assert (ended.status.phase, ended.status.reason) == (Phase.FAILED, "Disrupted")
 
     def test_a_cancelled_task_asks_nobody(self) -> None:
@@ -98,23 +113,25 @@ class TestHold:
 
 class TestSnooze:
     def test_it_costs_no_retry_and_waits_its_time(self) -> None:
-        snoozing = kind(retry={"maxRetries": 0, "snooze": {"delaySeconds": 30, "maxTimes": 1}})
+        snoozing = task_type(retry={"maxRetries": 0, "snooze": {"delaySeconds": 30, "maxTimes": 1}})
         over = failed(code=75)
-        decision = look(task(), 11, kind=snoozing, jobs=(over,), pods=(pod(over, exit_code=75),))
+        decision = look(task(), 11, task_type=snoozing, jobs=(over,), pods=(pod(over, exit_code=75),))
         status = status_of(decision)
         assert (status.phase, status.reason) == (Phase.PENDING, "Snoozed")
         assert (status.snoozes, status.failures) == (1, None)
         assert status.attempts[0].outcome is Outcome.SNOOZED
         assert decision.wake == at(40)
-        again = look(written(task(), decision), 40, kind=snoozing, jobs=(over,))
+        again = look(written(task(), decision), 40, task_type=snoozing, jobs=(over,))
         assert again.start is not None
         assert not again.start.takes_token
 
     def test_one_too_many_is_a_failure(self) -> None:
-        snoozing = kind(retry={"maxRetries": 0, "snooze": {"maxTimes": 1}})
+        snoozing = task_type(retry={"maxRetries": 0, "snooze": {"maxTimes": 1}})
         over = failed(2, code=75)
         before = task(status={"attempt": 1, "snoozes": 1, "run": 1})
-        status = status_of(look(before, 11, kind=snoozing, jobs=(over,), pods=(pod(over, exit_code=75),)))
+        status = status_of(
+            look(before, 11, task_type=snoozing, jobs=(over,), pods=(pod(over, exit_code=75),))
+        )
         assert (status.phase, status.failures, status.snoozes) == (Phase.FAILED, 1, 1)
 
 
@@ -154,7 +171,7 @@ class TestRetryNow:
         assert not is_true(again.status.conditions, "Failed")
         decision = look(again, 5001, jobs=(failed(2),))
         assert decision.start is not None
-        assert (decision.start.number, decision.start.run) == (3, 2)
+        assert (decision.start.attempt.number, decision.start.attempt.run) == (3, 2)
         assert decision.start.first
         assert decision.start.total_left == 99, "its total deadline begins anew"
 
@@ -211,18 +228,18 @@ class TestGates:
 class TestTypes:
     def test_a_running_attempt_keeps_what_it_started_with(self) -> None:
         known = {"jobs": (job(),), "pods": (alive(job()),)}
-        longer = kind(deadlines={"attemptSeconds": 4000}, lease={"marginSeconds": 500})
-        decision = look(task(), 5, kind=longer, **known)
+        longer = task_type(deadlines={"attemptSeconds": 4000}, lease={"marginSeconds": 500})
+        decision = look(task(), 5, task_type=longer, **known)
         lease = status_of(decision).lease
         assert lease is not None
         assert lease.expire_time == at(180 + 30 + 2 + 30)
 
     def test_an_attempt_goes_on_and_is_recorded_without_its_type(self) -> None:
         running = written(task(), look(task(), 5, jobs=(job(),), pods=(alive(job()),)))
-        decision = look(running, 20, kind=None, jobs=(completed(),), pods=(alive(job()),))
+        decision = look(running, 20, task_type=None, jobs=(completed(),), pods=(alive(job()),))
         assert status_of(decision).phase is Phase.SUCCEEDED
         over = failed()
-        decision = look(running, 20, kind=None, jobs=(over,), pods=(pod(over, resource_version="2"),))
+        decision = look(running, 20, task_type=None, jobs=(over,), pods=(pod(over, resource_version="2"),))
         status = status_of(decision)
         assert (status.reason, status.failures) == ("UnknownTaskType", 1)
         back = look(written(running, decision), 300, jobs=(over,))

@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from asyncflow.core.line import Rank, rank
-from asyncflow.core.slots import Slots
+from asyncflow.core.scheduling.priority_queue import Rank, rank
+from asyncflow.core.scheduling.slots import Slots
 from builders import T0
 
 UIDS = st.sampled_from([f"t{n}" for n in range(12)])

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from asyncflow.api.meta import format_time
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stopping import Stopper
-from asyncflow.core.actions import StopJob
-from asyncflow.core.outcome import STOP_CANCELLED, STOP_NOT_STARTED
+from asyncflow.core.lifecycle.actions import StopJob
+from asyncflow.core.lifecycle.outcome import STOP_CANCELLED, STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, Listing, Resource
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 from builders import T0, job_body, pod_body, task, task_body
 
 Body = dict[str, Any]
@@ -31,26 +31,26 @@ class Cluster:
 
 
 @pytest.fixture
-def store() -> Store:
-    made = Store(lambda _: None, lambda *_: None, lambda _: None)
+def state() -> ClusterState:
+    made = ClusterState(lambda _: None, lambda *_: None, lambda _: None)
     made.put_task(task_body())
     made.put_job(job_body())
     return made
 
 
 async def test_an_attempt_that_started_in_the_last_moment_is_not_stopped_for_not_starting(
-    store: Store,
+    state: ClusterState,
 ) -> None:
     cluster: Any = Cluster()
-    with pytest.raises(TryAgain, match="started after all"):
-        await Stopper(cluster, store).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
+    with pytest.raises(Requeue, match="started after all"):
+        await Stopper(cluster, state).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
     assert cluster.patched == []
-    (seen,) = store.pods_of("uid-order-1")
+    (seen,) = state.pods_of("uid-order-1")
     assert seen.start_time == T0, "the next decision knows of it"
 
 
-async def test_it_is_stopped_for_any_other_reason(store: Store) -> None:
+async def test_it_is_stopped_for_any_other_reason(state: ClusterState) -> None:
     cluster: Any = Cluster()
-    await Stopper(cluster, store).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_CANCELLED))
+    await Stopper(cluster, state).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_CANCELLED))
     assert JOBS in cluster.patched
     assert len(cluster.patched) == 2

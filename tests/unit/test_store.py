@@ -1,4 +1,4 @@
-"""The store: whatever the order of arrival, the newest is what is known."""
+"""The state: whatever the order of arrival, the newest is what is known."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
-from asyncflow.controller.cluster_state import TASKS_AT_HAND, Store
+from asyncflow.controller.cluster_state import CACHED_TASKS, ClusterState
 from builders import T0, job_body, pod_body, task_body
 
 
@@ -18,152 +18,154 @@ def changed() -> list[str]:
 
 
 @pytest.fixture
-def store(changed: list[str]) -> Store:
-    return Store(changed.append, lambda key, _: changed.append("/".join(key)), lambda _: None)
+def state(changed: list[str]) -> ClusterState:
+    return ClusterState(changed.append, lambda key, _: changed.append("/".join(key)), lambda _: None)
 
 
-def test_an_older_version_does_not_replace_a_newer_one(store: Store, changed: list[str]) -> None:
-    assert store.put_task(task_body(version=5, priority=5))
-    assert not store.put_task(task_body(version=4, priority=4))
-    assert not store.put_task(task_body(version=5, priority=5))
-    task = store.tasks.get("uid-order-1")
+def test_an_older_version_does_not_replace_a_newer_one(state: ClusterState, changed: list[str]) -> None:
+    assert state.put_task(task_body(version=5, priority=5))
+    assert not state.put_task(task_body(version=4, priority=4))
+    assert not state.put_task(task_body(version=5, priority=5))
+    task = state.tasks.get("uid-order-1")
     assert task is not None
     assert task.spec.priority == 5
     assert changed == ["uid-order-1"]
 
 
-def test_what_was_deleted_does_not_come_back_from_an_older_list(store: Store) -> None:
-    store.put_task(task_body(version=5))
-    store.drop_task("uid-order-1")
-    assert not store.put_task(task_body(version=9))
-    assert store.snapshot("uid-order-1", None) is None
+def test_what_was_deleted_does_not_come_back_from_an_older_list(state: ClusterState) -> None:
+    state.put_task(task_body(version=5))
+    state.drop_task("uid-order-1")
+    assert not state.put_task(task_body(version=9))
+    assert state.snapshot("uid-order-1", None) is None
 
 
-def test_a_job_that_vanished_is_kept_until_its_attempt_is_on_record(store: Store) -> None:
-    store.put_task(task_body(version=1))
-    store.put_job(job_body(version=2))
-    store.put_pod(pod_body(version=3))
-    store.drop_job("job-order-1-1")
-    seen = store.snapshot("uid-order-1", None)
+def test_a_job_that_vanished_is_kept_until_its_attempt_is_on_record(state: ClusterState) -> None:
+    state.put_task(task_body(version=1))
+    state.put_job(job_body(version=2))
+    state.put_pod(pod_body(version=3))
+    state.drop_job("job-order-1-1")
+    seen = state.snapshot("uid-order-1", None)
     assert seen is not None
     assert seen.gone == {"job-order-1-1"}
     assert len(seen.pods) == 1
     body = task_body(version=4)
     body["status"] = {"attempt": 1, "attempts": [{"number": 1, "jobName": "j", "outcome": "Unknown"}]}
-    store.put_task(body)
-    seen = store.snapshot("uid-order-1", None)
+    state.put_task(body)
+    seen = state.snapshot("uid-order-1", None)
     assert seen is not None
     assert (seen.jobs, seen.pods) == ((), ())
 
 
-def test_the_jobs_of_a_deleted_task_are_known_until_they_are_gone(store: Store) -> None:
-    store.put_task(task_body())
-    store.put_job(job_body())
-    store.drop_task("uid-order-1")
-    assert [job.uid for job in store.jobs_of("uid-order-1")] == ["job-order-1-1"]
-    store.drop_job("job-order-1-1")
-    assert store.jobs_of("uid-order-1") == []
-    assert len(store.jobs) == 0
+def test_the_jobs_of_a_deleted_task_are_known_until_they_are_gone(state: ClusterState) -> None:
+    state.put_task(task_body())
+    state.put_job(job_body())
+    state.drop_task("uid-order-1")
+    assert [job.uid for job in state.jobs_of("uid-order-1")] == ["job-order-1-1"]
+    state.drop_job("job-order-1-1")
+    assert state.jobs_of("uid-order-1") == []
+    assert len(state.jobs) == 0
 
 
-def test_a_list_shows_what_was_deleted_unseen(store: Store) -> None:
+def test_a_list_shows_what_was_deleted_unseen(state: ClusterState) -> None:
     for name, version in (("a", 1), ("b", 2), ("c", 30)):
-        store.put_task(task_body(name, version=version))
-    assert store.retain(tasks=({"uid-a"}, 20)) == 1
-    assert store.snapshot("uid-b", None) is None
-    assert store.snapshot("uid-c", None) is not None, "it is newer than the list"
+        state.put_task(task_body(name, version=version))
+    assert state.retain(tasks=({"uid-a"}, 20)) == 1
+    assert state.snapshot("uid-b", None) is None
+    assert state.snapshot("uid-c", None) is not None, "it is newer than the list"
 
 
-def test_pods_of_strangers_are_not_kept(store: Store) -> None:
-    assert not store.put_pod(pod_body())
+def test_pods_of_strangers_are_not_kept(state: ClusterState) -> None:
+    assert not state.put_pod(pod_body())
 
 
 def test_an_object_that_cannot_be_read_is_passed_over_and_named(
-    store: Store, caplog: pytest.LogCaptureFixture
+    state: ClusterState, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert not store.put_task(task_body(priority="high"))
+    assert not state.put_task(task_body(priority="high"))
     assert "shop/order-1" in caplog.text
     assert "spec.priority" in caplog.text
 
 
-def test_the_time_of_a_look_is_known_for_a_recorded_attempt_without_a_job(store: Store) -> None:
+def test_the_time_of_a_look_is_known_for_a_recorded_attempt_without_a_job(state: ClusterState) -> None:
     body = task_body()
     body["status"] = {"attempt": 1, "attempts": [{"number": 1, "jobName": "j", "jobUid": "job-x"}]}
-    store.put_task(body)
-    store.looked("job-x", "uid-order-1", T0)
-    seen = store.snapshot("uid-order-1", None)
+    state.put_task(body)
+    state.note_pods_listed("job-x", "uid-order-1", T0)
+    seen = state.snapshot("uid-order-1", None)
     assert seen is not None
-    assert seen.looked == {"job-x": T0}
+    assert seen.pods_listed_at == {"job-x": T0}
 
 
 @given(st.permutations(range(1, 8)))
 def test_the_order_of_arrival_does_not_matter(order: list[int]) -> None:
-    store = Store(lambda _: None, lambda *_: None, lambda _: None)
+    state = ClusterState(lambda _: None, lambda *_: None, lambda _: None)
     for version in order:
         body: dict[str, Any] = task_body(version=version, priority=version)
-        store.put_task(body)
-    task = store.tasks.get("uid-order-1")
+        state.put_task(body)
+    task = state.tasks.get("uid-order-1")
     assert task is not None
     assert task.spec.priority == 7
 
 
-def test_what_a_full_list_did_not_show_does_not_come_to_life_by_an_older_event(store: Store) -> None:
+def test_what_a_full_list_did_not_show_does_not_come_to_life_by_an_older_event(state: ClusterState) -> None:
     """A standby's watch may be far behind: a task that was deleted since must not be started again."""
-    store.retain(tasks=(set(), 50))
-    assert not store.put_task(task_body("deleted-since", version=40))
-    assert store.tasks.get("uid-deleted-since") is None
-    assert store.put_task(task_body("new", version=51))
+    state.retain(tasks=(set(), 50))
+    assert not state.put_task(task_body("deleted-since", version=40))
+    assert state.tasks.get("uid-deleted-since") is None
+    assert state.put_task(task_body("new", version=51))
 
 
-def test_a_locks_last_word_does_not_displace_the_next_holder(store: Store) -> None:
+def test_a_locks_last_word_does_not_displace_the_next_holder(state: ClusterState) -> None:
     def lease(uid: str, version: int, holder: str) -> dict[str, Any]:
         labels = {names.MANAGED_BY_LABEL: names.MANAGED_BY, names.LOCK_LABEL: "true"}
         meta = {"name": "lock", "namespace": "shop", "uid": uid, "labels": labels}
         stamps = {"resourceVersion": str(version), "creationTimestamp": format_time(T0)}
         return {"metadata": {**meta, **stamps}, "spec": {"holderIdentity": holder}}
 
-    store.put_lock(lease("old", 10, "uid-a/1/0/1"))
-    store.put_lock(lease("new", 20, "uid-b/1/0/1"))
-    store.put_lock(lease("old", 15, "uid-a/1/0/1"))
-    store.drop_lock("old")
-    held = store.lock(("shop", "lock"))
+    state.put_lock(lease("old", 10, "uid-a/1/0/1"))
+    state.put_lock(lease("new", 20, "uid-b/1/0/1"))
+    state.put_lock(lease("old", 15, "uid-a/1/0/1"))
+    state.drop_lock("old")
+    held = state.lock(("shop", "lock"))
     assert held is not None
     assert (held.task_uid, held.token) == ("uid-b", 20)
 
 
-def test_a_pod_that_is_looked_for_and_not_there_is_gone(store: Store) -> None:
-    store.put_task(task_body())
-    store.put_job(job_body())
-    store.put_pod(pod_body(phase="Running"))
-    store.looked("job-order-1-1", "uid-order-1", T0, there={"pod-order-1-1"})
-    assert not store.pods_of("uid-order-1")[0].gone
-    store.looked("job-order-1-1", "uid-order-1", T0)
-    assert store.pods_of("uid-order-1")[0].gone
+def test_a_pod_that_is_looked_for_and_not_there_is_gone(state: ClusterState) -> None:
+    state.put_task(task_body())
+    state.put_job(job_body())
+    state.put_pod(pod_body(phase="Running"))
+    state.note_pods_listed("job-order-1-1", "uid-order-1", T0, there={"pod-order-1-1"})
+    assert not state.pods_of("uid-order-1")[0].gone
+    state.note_pods_listed("job-order-1-1", "uid-order-1", T0)
+    assert state.pods_of("uid-order-1")[0].gone
 
 
-def test_a_task_that_is_not_at_hand_is_the_same_when_it_is_read_again(store: Store) -> None:
+def test_a_task_that_is_not_at_hand_is_the_same_when_it_is_read_again(state: ClusterState) -> None:
     body = task_body(version=5, priority=5)
     body["metadata"]["managedFields"] = [{"manager": "kubectl"}]
     applied = "kubectl.kubernetes.io/last-applied-configuration"
     body["metadata"]["annotations"] = {applied: "{}", names.RETRY_NOW_ANNOTATION: "please"}
-    store.put_task(body)
-    before = store.tasks.get("uid-order-1")
-    for number in range(TASKS_AT_HAND):
-        store.put_task(task_body(name=f"other-{number}"))
-    again = store.tasks.get("uid-order-1")
+    state.put_task(body)
+    before = state.tasks.get("uid-order-1")
+    for number in range(CACHED_TASKS):
+        state.put_task(task_body(name=f"other-{number}"))
+    again = state.tasks.get("uid-order-1")
     assert before is not None
     assert again is not None
     assert again is not before, "it was not at hand any more"
     assert again.metadata.annotations == {names.RETRY_NOW_ANNOTATION: "please"}
     assert again == before.model_copy(update={"metadata": again.metadata})
-    assert len(store.tasks) == TASKS_AT_HAND + 1
+    assert len(state.tasks) == CACHED_TASKS + 1
 
 
-def test_a_job_that_changed_in_nothing_that_matters_wakes_nobody(store: Store, changed: list[str]) -> None:
-    store.put_task(task_body())
-    store.put_job(job_body(version=2))
+def test_a_job_that_changed_in_nothing_that_matters_wakes_nobody(
+    state: ClusterState, changed: list[str]
+) -> None:
+    state.put_task(task_body())
+    state.put_job(job_body(version=2))
     changed.clear()
-    assert store.put_job(job_body(version=3))
+    assert state.put_job(job_body(version=3))
     assert changed == []
-    store.put_job(job_body(version=4, active=1))
+    state.put_job(job_body(version=4, active=1))
     assert changed == ["uid-order-1"]

@@ -8,10 +8,12 @@ import pytest
 from asyncflow.api import names
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.actions import CloseJob, Decision, PostEvent, ReadPods, StopJob
-from asyncflow.core.observed import JobView, LockView, NodeView
-from asyncflow.core.snapshot import Obstacle
-from builders import alive, annotated, at, failed, job, kind, look, pod, status_of, task, written
+from asyncflow.core.lifecycle.actions import CloseJob, Decision, PostEvent, ReadPods, StopJob
+from asyncflow.core.lifecycle.snapshot import Obstacle
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.lease import LockView
+from asyncflow.core.views.node import NodeView
+from builders import alive, annotated, at, failed, job, look, pod, status_of, task, task_type, written
 
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""
@@ -19,7 +21,7 @@ DISRUPTED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at 
 NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, seen=at(0))
 
 
-def lost(**fields: Any) -> JobView:
+def lost(**fields: Any) -> Execution:
     """Return a Job that the pod garbage collector's disruption failed: what proves nothing."""
     return failed(message=DISRUPTED, **fields)
 
@@ -67,7 +69,7 @@ class TestLeaseExpired:
     def test_it_is_not_looked_at_again_and_again_once_its_lease_has_run_out_too(self) -> None:
         waits = job(has_pod=False, deadline_seconds=60, lease_expires=at(2000))
         stuck = written(task(), look(task(), 121, jobs=(waits,)))
-        later = look(stuck, 2001, jobs=(waits,), looked={waits.uid: at(2000)})
+        later = look(stuck, 2001, jobs=(waits,), pods_listed_at={waits.uid: at(2000)})
         assert later.live
         assert later.wake is None or later.wake > at(2001)
 
@@ -75,7 +77,7 @@ class TestLeaseExpired:
 class TestFenced:
     def test_an_administrators_word_is_proof_and_stands_in_the_history(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-1 instance was terminated"})
-        decision = look(word, 60, jobs=(lost(),), looked={"job-order-1-1": at(59)})
+        decision = look(word, 60, jobs=(lost(),), pods_listed_at={"job-order-1-1": at(59)})
         entry = status_of(decision).attempts[0]
         assert entry.proof_of_death is Proof.FENCED
         assert "instance was terminated" in entry.proof_detail
@@ -85,7 +87,7 @@ class TestFenced:
 
     def test_a_word_about_another_attempt_is_none(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-7"})
-        decision = look(word, 60, jobs=(lost(),), looked={"job-order-1-1": at(59)})
+        decision = look(word, 60, jobs=(lost(),), pods_listed_at={"job-order-1-1": at(59)})
         assert is_true(status_of(decision).conditions, "Stuck")
 
     def test_a_job_that_is_open_is_closed_before_the_word_counts(self) -> None:
@@ -110,19 +112,19 @@ class TestFenced:
         fenced = written(word, look(word, 61, **known))
         decision = look(fenced, 1000, **known)
         assert decision.start is not None
-        assert decision.start.number == 2
+        assert decision.start.attempt.number == 2
         assert not decision.live
 
     def test_the_out_of_service_taint_is_proof(self) -> None:
         known = {"jobs": (lost(),), "pods": (pod(lost(), dead=False, exit_code=None),)}
         off = replace(NODE, out_of_service=True, ready=False, seen=at(30))
         alive_yet = replace(off, ready=True)
-        decision = look(task(), 60, nodes={"node-1": alive_yet}, looked={lost().uid: at(59)}, **known)
+        decision = look(task(), 60, nodes={"node-1": alive_yet}, pods_listed_at={lost().uid: at(59)}, **known)
         assert is_true(status_of(decision).conditions, "Stuck"), "its kubelet is heard of"
         before = replace(off, seen=at(-1))
-        decision = look(task(), 60, nodes={"node-1": before}, looked={lost().uid: at(59)}, **known)
+        decision = look(task(), 60, nodes={"node-1": before}, pods_listed_at={lost().uid: at(59)}, **known)
         assert is_true(status_of(decision).conditions, "Stuck"), "the taint of another day"
-        decision = look(task(), 60, nodes={"node-1": off}, looked={lost().uid: at(59)}, **known)
+        decision = look(task(), 60, nodes={"node-1": off}, pods_listed_at={lost().uid: at(59)}, **known)
         entry = status_of(decision).attempts[0]
         assert (entry.proof_of_death, entry.node_name) == (Proof.FENCED, "node-1")
         assert "out-of-service" in entry.proof_detail
@@ -144,7 +146,9 @@ class TestFenced:
         running = written(task(), look(task(), 5, nodes={"node-1": NODE}, **known))
         assert running.status.attempts[0].node_boot == "machine/boot-1"
         gone = {"jobs": (lost(),), "pods": (pod(lost(), dead=False, resource_version="2"),)}
-        decision = look(running, seconds, nodes={"node-1": node}, looked={lost().uid: at(seconds)}, **gone)
+        decision = look(
+            running, seconds, nodes={"node-1": node}, pods_listed_at={lost().uid: at(seconds)}, **gone
+        )
         assert (status_of(decision).attempts[0].proof_of_death is Proof.FENCED) is proven
         assert is_true(status_of(decision).conditions, "Stuck") is not proven
 
@@ -158,9 +162,9 @@ class TestFenced:
 
 class TestReplaceUnsafe:
     def test_it_waives_the_proof_when_the_lease_has_run_out_and_says_so(self) -> None:
-        unsafe = kind(onNodeLost="ReplaceUnsafe")
-        known = {"kind": unsafe, "jobs": (lost(),), "pods": (pod(lost(), dead=False),)}
-        waiting = look(task(), LEASE_END - 1, looked={lost().uid: at(LEASE_END - 1)}, **known)
+        unsafe = task_type(onNodeLost="ReplaceUnsafe")
+        known = {"task_type": unsafe, "jobs": (lost(),), "pods": (pod(lost(), dead=False),)}
+        waiting = look(task(), LEASE_END - 1, pods_listed_at={lost().uid: at(LEASE_END - 1)}, **known)
         assert is_true(status_of(waiting).conditions, "Stuck")
         assert waiting.wake is not None
         assert waiting.wake <= at(LEASE_END)
@@ -172,12 +176,12 @@ class TestReplaceUnsafe:
 
     def test_an_open_job_is_closed_first(self) -> None:
         known = {"jobs": (job(),), "pods": (alive(job()),)}
-        decision = look(task(), LEASE_END, kind=kind(onNodeLost="ReplaceUnsafe"), **known)
+        decision = look(task(), LEASE_END, task_type=task_type(onNodeLost="ReplaceUnsafe"), **known)
         assert CloseJob("order-1-0-1", "job-order-1-1", "Fenced") in decision.actions
         assert decision.start is None
 
     def test_it_is_not_for_locks(self) -> None:
-        decision = look(task(lockKey="k"), kind=kind(onNodeLost="ReplaceUnsafe"))
+        decision = look(task(lockKey="k"), task_type=task_type(onNodeLost="ReplaceUnsafe"))
         assert decision.start is None
         assert is_true(status_of(decision).conditions, "Invalid")
         assert "lockKey" in status_of(decision).message
@@ -206,7 +210,7 @@ class TestPending:
             stop_message="Unschedulable: 0/1 nodes are available",
             never_bound=True,
         )
-        decision = look(task(), 905, jobs=(ended,), looked={ended.uid: at(904)})
+        decision = look(task(), 905, jobs=(ended,), pods_listed_at={ended.uid: at(904)})
         entry = status_of(decision).attempts[0]
         assert (entry.outcome, entry.proof_of_death) == (Outcome.NOT_STARTED, Proof.NEVER_STARTED)
         assert entry.message == "Unschedulable: 0/1 nodes are available"
@@ -223,7 +227,7 @@ class TestPending:
 
     def test_a_job_that_never_had_a_pod_never_started(self) -> None:
         ended = failed(reason="DeadlineExceeded", message="", has_pod=False, stop_reason="Cancelled")
-        decision = look(task(cancel=True), 20, jobs=(ended,), looked={ended.uid: at(19)})
+        decision = look(task(cancel=True), 20, jobs=(ended,), pods_listed_at={ended.uid: at(19)})
         assert status_of(decision).phase is Phase.CANCELLED
         assert status_of(decision).attempts[0].proof_of_death is Proof.NEVER_STARTED
 
@@ -240,7 +244,7 @@ class TestPending:
         unbound = alive(job(), phase="Pending", node_name="", start_time=None)
         decision = look(task(), 60, jobs=(lost(),), pods=(unbound,))
         assert decision.actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
-        decision = look(task(), 60, jobs=(lost(),), pods=(unbound,), looked={lost().uid: at(60)})
+        decision = look(task(), 60, jobs=(lost(),), pods=(unbound,), pods_listed_at={lost().uid: at(60)})
         assert is_true(status_of(decision).conditions, "Stuck")
 
 
@@ -281,6 +285,6 @@ def test_the_job_of_an_ended_task_that_holds_a_lock_without_proof_stays() -> Non
 
 def test_a_run_does_not_go_back() -> None:
     again = task(status={"phase": "Pending", "run": 2, "attempt": 1, "runTime": "2026-01-01T12:00:00Z"})
-    late = failed(2, run=1, stop_reason="TaskEnded")
+    late = failed(2, stop_reason="TaskEnded")
     status = status_of(look(again, 20, jobs=(late,), pods=(pod(late),)))
     assert (status.run, status.timeouts) == (2, None)

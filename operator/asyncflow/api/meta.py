@@ -109,14 +109,14 @@ class ObjectMeta(ApiModel):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-def find_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+def find_condition(conditions: tuple[Condition, ...], condition_type: str) -> Condition | None:
     """Return the condition of that type, if there is one."""
-    return next((condition for condition in conditions if condition.type == kind), None)
+    return next((condition for condition in conditions if condition.type == condition_type), None)
 
 
-def is_true(conditions: tuple[Condition, ...], kind: str) -> bool:
+def is_true(conditions: tuple[Condition, ...], condition_type: str) -> bool:
     """Tell whether the condition of that type is there and True."""
-    found = find_condition(conditions, kind)
+    found = find_condition(conditions, condition_type)
     return found is not None and found.status == "True"
 
 

@@ -23,8 +23,8 @@ ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
 OURS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{TASK_UID_LABEL}"
 """The label selector of every Job and pod that belongs to an attempt."""
 
-RULES_ANNOTATION: Final = f"{GROUP}/rules"
-"""On a Job: by which rules its attempt was made, as JSON: run, stage, attemptSeconds, graceSeconds,
+SETTINGS_ANNOTATION: Final = f"{GROUP}/settings"
+"""On a Job: the settings that its attempt was made with, as JSON: run, stage, attemptSeconds, graceSeconds,
 marginSeconds, pendingSeconds. One annotation for all: the API server keeps account of each in each object."""
 LEASE_ANNOTATION: Final = f"{GROUP}/lease"
 """On a Job: its attempt's lease, as JSON: holder, token, acquired, expires."""

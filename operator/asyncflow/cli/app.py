@@ -108,7 +108,7 @@ def crds(
 
 @app.command()
 def watch(
-    kind: Annotated[str, typer.Argument(metavar="TASKTYPE", help="Whose tasks to watch.")],
+    type_name: Annotated[str, typer.Argument(metavar="TASKTYPE", help="Whose tasks to watch.")],
     namespace: Namespace = "default",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -119,7 +119,7 @@ def watch(
     """
     console = Console()
     with _client_errors():
-        progress = watching.watch_type(watching.tasks_api(kubeconfig, context), namespace, kind, console)
+        progress = watching.watch_type(watching.tasks_api(kubeconfig, context), namespace, type_name, console)
         console.print(watching.phase_table(progress))
         problems = watching.error_table(progress)
         if problems is not None:

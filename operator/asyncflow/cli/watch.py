@@ -19,7 +19,7 @@ from rich.text import Text
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Attempt, Phase
-from asyncflow.core.summary import Progress, errors
+from asyncflow.cli.summary import Progress, errors
 
 COLOURS = {
     Phase.PENDING: "dim",
@@ -43,7 +43,7 @@ def tasks_api(kubeconfig: str | None, context: str | None) -> Any:
     return CustomObjectsApi(load(kubeconfig, context))
 
 
-def watch_type(api: Any, namespace: str, kind: str, console: Console) -> Progress:
+def watch_type(api: Any, namespace: str, type_name: str, console: Console) -> Progress:
     """Show how the tasks of a type come on, until all that are there have ended.
 
     Raises:
@@ -52,17 +52,17 @@ def watch_type(api: Any, namespace: str, kind: str, console: Console) -> Progres
     progress = Progress(began=time.monotonic())
     listed = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
     for body in listed["items"]:
-        _note(progress, "ADDED", body, kind)
+        _note(progress, "ADDED", body, type_name)
     if not progress.tasks:
-        raise NotThere(f"there is no AsyncTask of type {kind} in namespace {namespace}")
-    with _display(progress, kind, console):
+        raise NotThere(f"there is no AsyncTask of type {type_name} in namespace {namespace}")
+    with _display(progress, type_name, console):
         version = listed["metadata"]["resourceVersion"]
         while progress.open:
-            version = _follow(api, namespace, kind, progress, version)
+            version = _follow(api, namespace, type_name, progress, version)
     return progress
 
 
-def _follow(api: Any, namespace: str, kind: str, progress: Progress, version: str) -> str:
+def _follow(api: Any, namespace: str, type_name: str, progress: Progress, version: str) -> str:
     """Take in events until all tasks have ended or the stream does; return where it got to."""
     stream: Any = Watch  # untyped
     stream = stream()
@@ -78,7 +78,7 @@ def _follow(api: Any, namespace: str, kind: str, progress: Progress, version: st
         ):
             body = event["object"]
             version = body["metadata"]["resourceVersion"]
-            _note(progress, event["type"], body, kind)
+            _note(progress, event["type"], body, type_name)
             if not progress.open:
                 break
     except ApiException as error:
@@ -86,13 +86,13 @@ def _follow(api: Any, namespace: str, kind: str, progress: Progress, version: st
             raise
         listed = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
         for body in listed["items"]:
-            _note(progress, "MODIFIED", body, kind)
+            _note(progress, "MODIFIED", body, type_name)
         version = listed["metadata"]["resourceVersion"]
     return version
 
 
-def _note(progress: Progress, event: str, body: dict[str, Any], kind: str) -> None:
-    if body["spec"]["taskTypeName"] != kind:
+def _note(progress: Progress, event: str, body: dict[str, Any], type_name: str) -> None:
+    if body["spec"]["taskTypeName"] != type_name:
         return
     if event == "DELETED":
         progress.drop(body["metadata"]["uid"])
@@ -101,10 +101,12 @@ def _note(progress: Progress, event: str, body: dict[str, Any], kind: str) -> No
 
 
 @contextmanager
-def _display(progress: Progress, kind: str, console: Console) -> Iterator[None]:
+def _display(progress: Progress, type_name: str, console: Console) -> Iterator[None]:
     """Draw on a terminal, or else print a line now and then."""
     if console.is_terminal:
-        with Live(get_renderable=lambda: _picture(progress, kind), console=console, refresh_per_second=4):
+        with Live(
+            get_renderable=lambda: _picture(progress, type_name), console=console, refresh_per_second=4
+        ):
             yield
         return
     done = threading.Event()
@@ -138,10 +140,10 @@ def _pace(progress: Progress) -> str:
     return f"{rate * 60:.0f} a minute, about {_duration(left)} left, {took}"
 
 
-def _picture(progress: Progress, kind: str) -> RenderableType:
+def _picture(progress: Progress, type_name: str) -> RenderableType:
     counts, total = progress.counts, len(progress.tasks)
     line = Text.assemble(
-        (f"{kind}  ", "bold"), *((f"{counts[phase]} {phase.value}  ", COLOURS[phase]) for phase in Phase)
+        (f"{type_name}  ", "bold"), *((f"{counts[phase]} {phase.value}  ", COLOURS[phase]) for phase in Phase)
     )
     return Group(
         line, ProgressBar(total=total, completed=total - progress.open, width=60), Text(_pace(progress))

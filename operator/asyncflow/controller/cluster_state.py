@@ -1,4 +1,4 @@
-"""The store: what is known of the cluster, with the indexes that the work needs.
+"""The state: what is known of the cluster, with the indexes that the work needs.
 
 It is filled by lists, by watch events and by the answers to our own writes, in whatever order they come: an
 object is replaced only by a newer one (resource versions are comparable: KEP-5504), and one that was deleted
@@ -17,22 +17,26 @@ from pydantic import ValidationError
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
-from asyncflow.controller.tables import PackedTable, Table
-from asyncflow.core import errors
-from asyncflow.core.admission import LockId, TypeKey
-from asyncflow.core.census import Census, Entry
-from asyncflow.core.history import is_recorded
-from asyncflow.core.naming import lock_name
-from asyncflow.core.observed import JobView, LockView, NodeView, PodView, job_view, lock_view, pod_view
-from asyncflow.core.requests import retry_now
-from asyncflow.core.snapshot import Gate, Obstacle, Snapshot
-from asyncflow.core.validate import judged_by, matters_to_tasks
+from asyncflow.controller.tables import SerializedTable, Table
+from asyncflow.core.attempt.naming import lock_name
+from asyncflow.core.lifecycle.history import is_recorded
+from asyncflow.core.lifecycle.interventions import retry_now
+from asyncflow.core.lifecycle.snapshot import Obstacle, Snapshot
+from asyncflow.core.scheduling.admission import Gate, LockId, TypeKey
+from asyncflow.core.tasktype import error_policy
+from asyncflow.core.tasktype.census import Census, Entry
+from asyncflow.core.tasktype.readiness import dry_run_subject, matters_to_tasks
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.job import execution_of_job
+from asyncflow.core.views.lease import LockView, lock_view
+from asyncflow.core.views.node import NodeView
+from asyncflow.core.views.pod import PodView, pod_view
 
 logger = logging.getLogger(__name__)
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
-TASKS_AT_HAND = 4096
+CACHED_TASKS = 4096
 """How many tasks are kept as objects, of 5 KiB each; the others as text, of half a KiB."""
 
 Body = dict[str, Any]
@@ -41,7 +45,7 @@ Uids = dict[str, None]
 """Uids in the order in which they came."""
 
 
-class Store:
+class ClusterState:
     """The cluster as the operator knows it.
 
     Args:
@@ -60,13 +64,13 @@ class Store:
         self._task_changed = task_changed
         self._type_changed = type_changed
         self._lock_changed = lock_changed
-        self.tasks: PackedTable[AsyncTask] = PackedTable(unpacked, at_hand=TASKS_AT_HAND)
-        self.jobs: Table[JobView] = Table()
+        self.tasks: SerializedTable[AsyncTask] = SerializedTable(deserialized, cached=CACHED_TASKS)
+        self.jobs: Table[Execution] = Table()
         self.locks: Table[LockView] = Table()
         self._types: Table[TaskType] = Table()
         self._pods: Table[PodView] = Table()
         self._type_uids: dict[TypeKey, str] = {}
-        self._tried_from: dict[TypeKey, int] = {}
+        self._dry_run_generation: dict[TypeKey, int] = {}
         self._censuses: defaultdict[TypeKey, Census] = defaultdict(Census)
         self._jobs_of: defaultdict[str, Uids] = defaultdict(dict)
         self._pods_of: defaultdict[str, Uids] = defaultdict(dict)
@@ -75,11 +79,11 @@ class Store:
         self._nodes: dict[str, NodeView] = {}
         self._asked: Uids = {}
         self._gone: set[str] = set()
-        self._looked: dict[str, datetime] = {}
+        self._pods_listed_at: dict[str, datetime] = {}
 
     # What is read
 
-    def kind(self, key: TypeKey) -> TaskType | None:
+    def task_type(self, key: TypeKey) -> TaskType | None:
         """Return the type of that namespace and name."""
         uid = self._type_uids.get(key)
         return self._types.get(uid) if uid else None
@@ -92,14 +96,14 @@ class Store:
         """Return the tasks of a type, counted."""
         return self._censuses[key]
 
-    def to_look_at(self) -> Iterable[str]:
+    def keys_to_reconcile(self) -> Iterable[str]:
         """Return the tasks for which something may be due: all but those that ended and left no Job."""
         for census in self._censuses.values():
             yield from census.open()
         yield from list(self._jobs_of)
         yield from list(self._asked)
 
-    def jobs_of(self, task_uid: str) -> list[JobView]:
+    def jobs_of(self, task_uid: str) -> list[Execution]:
         """Return the Jobs of a task that are there or were not yet judged."""
         return [job for uid in self._jobs_of.get(task_uid, ()) if (job := self.jobs.get(uid)) is not None]
 
@@ -140,18 +144,22 @@ class Store:
         pods = tuple(self.pods_of(task_uid))
         lock_id = self.lock_id(task)
         lock = self.lock(lock_id) if lock_id else None
-        kind, census = self.kind(task.type_key), self.census(task.type_key)
+        task_type, census = self.task_type(task.type_key), self.census(task.type_key)
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
         return Snapshot(
             task=task,
-            kind=kind,
-            tried_from=self._tried_from.get(task.type_key),
-            suspended_itself=errors.suspended_itself(kind, census) if kind is not None else "",
+            task_type=task_type,
+            dry_run_generation=self._dry_run_generation.get(task.type_key),
+            suspended_itself=error_policy.suspended_itself(task_type, census)
+            if task_type is not None
+            else "",
             leaving=census.leaves(task_uid),
             jobs=jobs,
             pods=pods,
             gone=frozenset(job.uid for job in jobs if job.uid in self._gone),
-            looked={uid: self._looked[uid] for uid in open_jobs if uid in self._looked},
+            pods_listed_at={
+                uid: self._pods_listed_at[uid] for uid in open_jobs if uid in self._pods_listed_at
+            },
             obstacle=obstacle,
             gate=gate,
             last_create=last_create,
@@ -179,7 +187,7 @@ class Store:
         except ValidationError as error:
             _log_invalid(body, error)
             return False
-        self.tasks.put(uid, version, packed(body), task)
+        self.tasks.put(uid, version, serialized(body), task)
         self.census(task.type_key).put(uid, Entry.of(task))
         if task.status.phase.terminal and retry_now(task) is not None:
             self._asked[uid] = None
@@ -204,45 +212,45 @@ class Store:
     def put_type(self, body: Body) -> bool:
         """Keep a type; tell whether that was news."""
         try:
-            kind = TaskType.model_validate(body)
+            task_type = TaskType.model_validate(body)
         except ValidationError as error:
             _log_invalid(body, error)
             return False
-        meta = kind.metadata
+        meta = task_type.metadata
         before = self._types.get(meta.uid)
-        if not self._types.put(meta.uid, int(meta.resource_version), kind):
+        if not self._types.put(meta.uid, int(meta.resource_version), task_type):
             return False
         key = (meta.namespace, meta.name)
         _point(self._type_uids, key, meta.uid, self._types)
         if self._type_uids[key] != meta.uid:
             return True  # a former type of this name had a last word
-        if before is None or judged_by(before) != judged_by(kind):
-            self._tried_from[key] = meta.generation
-        census, tried_from = self.census(key), self._tried_from[key]
-        errors.known(kind, census)
-        for uid in census.remove(kind.status.removed.removing):
+        if before is None or dry_run_subject(before) != dry_run_subject(task_type):
+            self._dry_run_generation[key] = meta.generation
+        census, dry_run_generation = self.census(key), self._dry_run_generation[key]
+        error_policy.restore_from_status(task_type, census)
+        for uid in census.remove(task_type.status.removed.removing):
             self._task_changed(uid)  # what was asked of it meanwhile was not heeded
-        concerned = before is None or matters_to_tasks(before, tried_from) != matters_to_tasks(
-            kind, tried_from
+        concerned = before is None or matters_to_tasks(before, dry_run_generation) != matters_to_tasks(
+            task_type, dry_run_generation
         )
         self._type_changed(key, concerned)
         return True
 
     def drop_type(self, uid: str) -> None:
         """Forget a type that was deleted."""
-        kind = self._types.drop(uid)
-        if kind is None:
+        task_type = self._types.drop(uid)
+        if task_type is None:
             return
-        key = (kind.metadata.namespace, kind.metadata.name)
+        key = (task_type.metadata.namespace, task_type.metadata.name)
         if self._type_uids.get(key) == uid:
             del self._type_uids[key]
-            self._tried_from.pop(key, None)
+            self._dry_run_generation.pop(key, None)
             self.census(key).tripped = ""
         self._type_changed(key, True)
 
     def put_job(self, body: Body) -> bool:
         """Keep a Job of ours; tell whether that was news."""
-        if not self.jobs.is_news(*_identity(body)) or (job := job_view(body)) is None:
+        if not self.jobs.is_news(*_identity(body)) or (job := execution_of_job(body)) is None:
             return False
         before = self.jobs.get(job.uid)
         if before is not None and before.has_pod and not job.has_pod:
@@ -251,7 +259,7 @@ class Store:
         if before is not None and replace(before, resource_version=job.resource_version) == job:
             return True  # nothing in it is looked at
         if before is not None and (job.finished, job.closed) != (before.finished, before.closed):
-            self._looked.pop(job.uid, None)  # what was seen of its pods before does not tell its end
+            self._pods_listed_at.pop(job.uid, None)  # what was seen of its pods before does not tell its end
         self._jobs_of[job.task_uid][job.uid] = None
         self._task_changed(job.task_uid)
         return True
@@ -263,19 +271,21 @@ class Store:
             return
         if self._needed(job):
             self._gone.add(uid)
-            self._looked.pop(uid, None)
+            self._pods_listed_at.pop(uid, None)
         else:
             self._forget_job(job)
         self._locks_changed(job.task_uid)
         self._task_changed(job.task_uid)
 
-    def _needed(self, job: JobView) -> bool:
+    def _needed(self, job: Execution) -> bool:
         """Tell whether a Job that is gone still has to bear witness: for its task, or for a lock."""
-        if any(lock.attempt == job.attempt for lock in self.locks_of(job.task_uid)):
+        if any(lock.attempt_number == job.attempt.number for lock in self.locks_of(job.task_uid)):
             return True
         task = self.tasks.get(job.task_uid)
         return (
-            task is not None and not task.status.phase.terminal and not is_recorded(task.status, job.attempt)
+            task is not None
+            and not task.status.phase.terminal
+            and not is_recorded(task.status, job.attempt.number)
         )
 
     def put_pod(self, body: Body) -> bool:
@@ -324,9 +334,9 @@ class Store:
         """Forget a node that is no more: it can't tell of anything."""
         self._nodes.pop(name, None)
 
-    def looked(self, job_uid: str, task_uid: str, now: datetime, there: Iterable[str] = ()) -> None:
+    def note_pods_listed(self, job_uid: str, task_uid: str, now: datetime, there: Iterable[str] = ()) -> None:
         """Note that a Job's pods were read, and which of them are there: the others are gone."""
-        self._looked[job_uid] = now
+        self._pods_listed_at[job_uid] = now
         for pod in self.pods_of(task_uid):
             if pod.job_uid == job_uid and pod.uid not in there and not pod.gone:
                 self._pods.amend(pod.uid, replace(pod, gone=True))
@@ -366,10 +376,10 @@ class Store:
             if job.uid in self._gone and not self._needed(job):
                 self._forget_job(job)
 
-    def _forget_job(self, job: JobView) -> None:
+    def _forget_job(self, job: Execution) -> None:
         self.jobs.drop(job.uid)
         self._gone.discard(job.uid)
-        self._looked.pop(job.uid, None)
+        self._pods_listed_at.pop(job.uid, None)
         _discard(self._jobs_of, job.task_uid, job.uid)
         self._forget_pods(job.task_uid, job.uid)
 
@@ -396,7 +406,7 @@ def _discard(index: defaultdict[K, Uids], key: K, value: str) -> None:
             del index[key]
 
 
-def packed(body: Body) -> bytes:
+def serialized(body: Body) -> bytes:
     """Return a task's text, without what nobody here reads."""
     meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     if LAST_APPLIED in (meta.get("annotations") or ()):
@@ -405,7 +415,7 @@ def packed(body: Body) -> bytes:
     return bytes(memoryview(text))  # a copy: orjson's own holds 4 KiB, however short it is
 
 
-def unpacked(text: bytes) -> AsyncTask:
+def deserialized(text: bytes) -> AsyncTask:
     """Return the task of that text."""
     return AsyncTask.model_validate(orjson.loads(text))
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asyncflow.controller.clock import utc_now
-from asyncflow.controller.cluster_state import Store
-from asyncflow.controller.garbage_collector import Sweeper
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.garbage_collector import GarbageCollector
 from asyncflow.controller.stuck import Governor
 from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.controller.type_reconciler import Due, TypeReconciler
-from asyncflow.core.admission import Admission, LockId, TypeKey
+from asyncflow.core.scheduling.admission import Admission, LockId, TypeKey
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.queue import WorkQueue
@@ -28,17 +28,17 @@ LOOK_PAUSE = 2.0
 """Seconds between two looks at running attempts, at least; and ten times what a look takes."""
 
 
-class Work:
+class LeaderTerm:
     """Queues, alarms, admission and reconcilers of one term of leadership.
 
     Args:
         client: the way to the API server; its writes are gated by the leadership.
-        store: what is known of the cluster, just read.
+        state: what is known of the cluster, just read.
         settings: how the operator runs.
     """
 
-    def __init__(self, client: ApiClient, store: Store, settings: Settings) -> None:
-        self._store = store
+    def __init__(self, client: ApiClient, state: ClusterState, settings: Settings) -> None:
+        self._state = state
         self._settings = settings
         self._admission = Admission()
         self._orphaned: set[LockId] = set()
@@ -50,30 +50,30 @@ class Work:
         self._type_queue = WorkQueue(self._reconcile_type, workers=TYPE_WORKERS)
         self._alarms = Alarms(self._task_queue.add, utc_now)
         self._type_alarms = Alarms(self._type_queue.add, utc_now)
-        self._sweeper = Sweeper(client, store, per_second=settings.removals_per_second)
+        self._garbage_collector = GarbageCollector(client, state, per_second=settings.deletions_per_second)
         self._tasks = TaskReconciler(
             client,
-            store,
+            state,
             self._admission,
             self._alarms,
             self._recorder,
-            self._sweeper,
+            self._garbage_collector,
             self._task_queue.add,
             lambda key: self._type_queue.add("/".join(key)),
             self._find_pods,
         )
         self._types = TypeReconciler(
             client,
-            store,
+            state,
             self._recorder,
             self._type_alarms,
             self._admission,
-            self._sweeper,
+            self._garbage_collector,
             self._task_queue.add,
             utc_now,
-            removals=math.ceil(settings.removals_per_second * settings.roll_seconds),
+            removals=math.ceil(settings.deletions_per_second * settings.roll_seconds),
         )
-        self._governor = Governor(client, store, self._admission, self._task_queue.add, utc_now)
+        self._governor = Governor(client, state, self._admission, self._task_queue.add, utc_now)
 
     @property
     def failure(self) -> str | None:
@@ -84,17 +84,17 @@ class Work:
 
     def begin(self) -> None:
         """Take up everything that the store knows: live attempts hold their slots before anyone asks."""
-        for job in self._store.jobs.values():
-            if not job.finished and not self._store.gone(job.uid):
-                task = self._store.tasks.get(job.task_uid)
-                lock = self._store.lock_id(task) if task is not None else None
+        for job in self._state.jobs.values():
+            if not job.finished and not self._state.gone(job.uid):
+                task = self._state.tasks.get(job.task_uid)
+                lock = self._state.lock_id(task) if task is not None else None
                 self._admission.occupy(job.task_uid, (job.namespace, job.type_name), lock)
-        for lock_view in self._store.locks.values():
+        for lock_view in self._state.locks.values():
             self.lock_changed((lock_view.namespace, lock_view.name))
             self._task_queue.add(lock_view.task_uid)
-        for uid in self._store.to_look_at():
+        for uid in self._state.keys_to_reconcile():
             self._task_queue.add(uid)
-        for key in self._store.type_keys():
+        for key in self._state.type_keys():
             self.type_changed(key, True)  # its tasks are known now: all of them ask before one is let in
 
     @asynccontextmanager
@@ -108,7 +108,7 @@ class Work:
                 ("events", self._recorder.run()),
                 ("types", self._type_queue.run()),
                 ("tasks", self._task_queue.run()),
-                ("removals", self._sweeper.run()),
+                ("removals", self._garbage_collector.run()),
                 ("running attempts", self._look_at_asked()),
                 ("stuck-task governor", self._every(self._settings.stuck_seconds, self._govern_all)),
                 ("split governor", self._every(self._settings.split_seconds, self._split_all)),
@@ -153,19 +153,19 @@ class Work:
 
         A change of the limit concerns nobody who waits: it takes hold at once.
         """
-        kind = self._store.kind(key)
-        tasks = self._store.census(key).open() if concerned else []
+        task_type = self._state.task_type(key)
+        tasks = self._state.census(key).open() if concerned else []
         self._admission.expect(key, tasks)
-        if kind is not None:
-            self._wake(self._admission.set_limit(key, kind.spec.max_concurrent))
+        if task_type is not None:
+            self._wake(self._admission.set_limit(key, task_type.spec.max_concurrent))
         self._wake(tasks)
         self._type_queue.add("/".join(key))
 
     def lock_changed(self, lock: LockId) -> None:
         """Note who holds a lock now."""
-        held = self._store.lock(lock)
+        held = self._state.lock(lock)
         self._wake(self._admission.set_leased(lock, held.task_uid if held is not None else None))
-        orphaned = held is not None and self._store.orphaned(held)
+        orphaned = held is not None and self._state.orphaned(held)
         if orphaned or lock in self._orphaned:
             self._wake(self._admission.waiting_for(lock))  # for them to say so, or to say so no more
         (self._orphaned.add if orphaned else self._orphaned.discard)(lock)
@@ -205,11 +205,11 @@ class Work:
             self._find_pods(key)
 
     def _split_all(self) -> None:
-        for key in self._store.type_keys():
+        for key in self._state.type_keys():
             self.ask(key, Due.SPLIT)
 
     def _roll_all(self) -> None:
-        for key in self._store.type_keys():
+        for key in self._state.type_keys():
             self.ask(key, Due.ROLL)
 
     def _wake(self, uids: list[str]) -> None:

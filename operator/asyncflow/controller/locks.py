@@ -7,15 +7,15 @@ from datetime import datetime
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import format_time
-from asyncflow.controller.cluster_state import Store
-from asyncflow.core.actions import ReleaseLock, StartAttempt
-from asyncflow.core.decide import release
-from asyncflow.core.evidence import telling_pod
-from asyncflow.core.naming import holder_name, lock_name
-from asyncflow.core.observed import LockView
-from asyncflow.core.outcome import judge
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.core.attempt.naming import lock_name
+from asyncflow.core.lifecycle.actions import ReleaseLock, StartAttempt
+from asyncflow.core.lifecycle.decide import release
+from asyncflow.core.lifecycle.outcome import judge
+from asyncflow.core.lifecycle.proof_of_death import telling_pod
+from asyncflow.core.views.lease import LockView
 from asyncflow.kube.client import LEASES, ApiClient, ApiError, Body
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +27,26 @@ class Locks:
     from one Lease to the next (resource versions are comparable: KEP-5504).
     """
 
-    def __init__(self, client: ApiClient, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, client: ApiClient, state: ClusterState, clock: Callable[[], datetime]) -> None:
         self._client = client
-        self._store = store
+        self._state = state
         self._clock = clock
 
     async def take(self, task: AsyncTask, start: StartAttempt) -> tuple[LockView, bool]:
         """Take the lock of an attempt that is about to start, or go on with it; tell whether it is new.
 
         Raises:
-            TryAgain: another attempt holds it.
+            Requeue: another attempt holds it.
         """
         assert start.lock_key is not None
         namespace, name = task.metadata.namespace, lock_name(start.lock_key)
-        holder = holder_name(task.metadata.uid, start.run, 0, start.number)
-        held = self._store.lock((namespace, name))
+        holder = start.attempt.holder(task.metadata.uid)
+        held = self._state.lock((namespace, name))
         new = held is None
         if held is None:
             held = await self._create(task, start.lock_key, name, holder)
         if held.holder != holder:
-            raise TryAgain(f"lock {name} is held by {held.holder}")
+            raise Requeue(f"lock {name} is held by {held.holder}")
         return held, new
 
     async def _create(self, task: AsyncTask, lock_key: str, name: str, holder: str) -> LockView:
@@ -78,12 +78,12 @@ class Locks:
                 made = await self._client.get(LEASES, namespace, name)
             except ApiError as gone:
                 if gone.not_found:
-                    raise TryAgain(f"lock {name} was freed just now") from gone
+                    raise Requeue(f"lock {name} was freed just now") from gone
                 raise
-        self._store.put_lock(made)
-        held = self._store.lock((namespace, name))
+        self._state.put_lock(made)
+        held = self._state.lock((namespace, name))
         if held is None:
-            raise TryAgain(f"Lease {name} is not a lock of ours, or is being deleted")
+            raise Requeue(f"Lease {name} is not a lock of ours, or is being deleted")
         return held
 
     async def free(self, lock: ReleaseLock) -> None:
@@ -94,19 +94,19 @@ class Locks:
             )
         except ApiError as error:
             if error.conflict:
-                raise TryAgain(f"Lease {lock.name} has changed meanwhile") from error
+                raise Requeue(f"Lease {lock.name} has changed meanwhile") from error
             if not error.not_found:
                 raise
-        self._store.drop_lock(lock.uid)
+        self._state.drop_lock(lock.uid)
 
     async def free_of_deleted(self, task_uid: str) -> None:
         """Free the locks of a task that was deleted, where its Job or pod bears witness of the end."""
-        for lock in self._store.locks_of(task_uid):
-            for job in self._store.jobs_of(task_uid):
-                gone = self._store.gone(job.uid)
-                if job.attempt != lock.attempt or not (job.finished or gone or job.succeeded):
+        for lock in self._state.locks_of(task_uid):
+            for job in self._state.jobs_of(task_uid):
+                gone = self._state.gone(job.uid)
+                if job.attempt.number != lock.attempt_number or not (job.finished or gone or job.succeeded):
                     continue
-                pod = telling_pod(self._store.pods_of(task_uid), job.uid)
+                pod = telling_pod(self._state.pods_of(task_uid), job.uid)
                 ending = judge(job, pod, gone=gone, looked=True)
                 if ending is not None and ending.proof is not None:
                     logger.info("lock %s is free: its holder's task was deleted and it is dead", lock.name)

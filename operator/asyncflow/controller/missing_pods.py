@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from asyncflow.core.running import BACKLOG
+from asyncflow.core.lifecycle.running import BACKLOG
 from asyncflow.kube.client import CORE_EVENTS, ApiClient, Body
 
 KNOWN_FOR = timedelta(seconds=5)

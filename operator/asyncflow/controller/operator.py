@@ -1,4 +1,4 @@
-"""The operator as a whole: its store, its leadership, its start and its stop."""
+"""The operator as a whole: its state, its leadership, its start and its stop."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 from asyncflow.api import names
-from asyncflow.controller.cluster_state import Store
-from asyncflow.controller.leader_term import Work
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.leader_term import LeaderTerm
 from asyncflow.controller.sources import Sources
-from asyncflow.core.admission import LockId, TypeKey
+from asyncflow.core.scheduling.admission import LockId, TypeKey
 from asyncflow.kube.client import TASKS, TYPES, ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.connection import Connection
 from asyncflow.kube.elector import Elector
@@ -33,12 +33,12 @@ START_PAUSE = 2.0
 
 
 class Operator:
-    """The store, which is kept warm at all times, and the work, which is done while this operator leads."""
+    """The state, which is kept warm at all times, and the work, which is done while this operator leads."""
 
     def __init__(self, connection: Connection, settings: Settings, client: ApiClient | None = None) -> None:
         self.connection = connection
         self.settings = settings
-        self.store = Store(self._task_changed, self._type_changed, self._lock_changed)
+        self.state = ClusterState(self._task_changed, self._type_changed, self._lock_changed)
         self._lease_client = ApiClient(connection, write_seconds=settings.request_seconds)
         self.elector = Elector(
             self._lease_client,
@@ -54,7 +54,7 @@ class Operator:
             write_seconds=settings.request_seconds,
             may_write=lambda: self.elector.leading,
         )
-        self.sources = Sources.of(self.store)
+        self.sources = Sources.of(self.state)
         self._namespaces: tuple[str | None, ...] = settings.namespaces or (None,)
         self._jobs, self._pods = (
             [Reflector(self.client, source, namespace) for namespace in self._namespaces]
@@ -63,7 +63,7 @@ class Operator:
         self._relists = 0
         self._read_time = -math.inf
         self._missed_then = 0
-        self._work: Work | None = None
+        self._work: LeaderTerm | None = None
         self._failure: str | None = None
         self._stopping = False
 
@@ -96,7 +96,7 @@ class Operator:
             for task in reading:
                 task.cancel()
             await asyncio.gather(*reading, return_exceptions=True)
-            await self.elector.give_back()
+            await self.elector.release()
 
     async def _lead_and_stand_by(self) -> None:
         try:
@@ -124,7 +124,7 @@ class Operator:
 
     async def _do_work(self) -> None:
         work = await self.take_over()
-        logger.info("leading: %d tasks, %d Jobs", len(self.store.tasks), len(self.store.jobs))
+        logger.info("leading: %d tasks, %d Jobs", len(self.state.tasks), len(self.state.jobs))
         try:
             async with work.running() as tasks:
                 try:
@@ -136,10 +136,10 @@ class Operator:
         finally:
             self._work = None
 
-    async def take_over(self) -> Work:
+    async def take_over(self) -> LeaderTerm:
         """Read the cluster, whatever the store knew before, and take up the work on what is there."""
         await self._sync_until_done()
-        self._work = Work(self.client, self.store, self.settings)
+        self._work = LeaderTerm(self.client, self.state, self.settings)
         self._work.begin()
         return self._work
 
@@ -211,7 +211,7 @@ class Operator:
         except BaseException:
             self._read_time = -math.inf  # cut off: it has still to be done
             raise
-        dropped = self.store.retain(**read)
+        dropped = self.state.retain(**read)
         if dropped:
             logger.info("%d objects were deleted unseen", dropped)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from asyncflow.api import names
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.kube.client import JOBS, LEASES, PODS, TASKS, TYPES
 from asyncflow.kube.source import Source
 
@@ -19,7 +19,7 @@ class Sources:
     pods: Source
 
     @classmethod
-    def of(cls, state: Store) -> "Sources":
+    def of(cls, state: ClusterState) -> "Sources":
         """Return the sources that fill a cluster state."""
         return cls(
             asynctasks=Source(TASKS, state.put_task, state.drop_task),

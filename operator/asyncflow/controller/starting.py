@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.controller.cluster_state import Store
+from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.locks import Locks
-from asyncflow.core.actions import StartAttempt
-from asyncflow.core.decide import release
-from asyncflow.core.job import attempt_job
-from asyncflow.core.observed import job_view
-from asyncflow.core.rules import rules_for
+from asyncflow.core.attempt.manifest import attempt_job
+from asyncflow.core.attempt.settings import effective_settings
+from asyncflow.core.lifecycle.actions import StartAttempt
+from asyncflow.core.lifecycle.decide import release
+from asyncflow.core.views.job import execution_of_job
 from asyncflow.kube.client import JOBS, ApiClient, ApiError, Body
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +30,11 @@ class Hindrance:
 class Starter:
     """Starts attempts."""
 
-    def __init__(self, client: ApiClient, store: Store, locks: Locks, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, client: ApiClient, state: ClusterState, locks: Locks, clock: Callable[[], datetime]
+    ) -> None:
         self._client = client
-        self._store = store
+        self._state = state
         self._locks = locks
         self._clock = clock
 
@@ -40,22 +42,21 @@ class Starter:
         """Create the attempt's Job, or return it if it is there and ours, or say what speaks against it.
 
         Raises:
-            TryAgain: what was known is out of date.
+            Requeue: what was known is out of date.
             ApiUnreachable, ApiError: whether the Job was created is unknown: its name will tell.
         """
-        kind = self._store.kind(task.type_key)
-        rules = rules_for(task, kind) if kind else None
-        if rules is None:
-            raise TryAgain("the type has changed since the decision")
+        task_type = self._state.task_type(task.type_key)
+        settings = effective_settings(task, task_type) if task_type else None
+        if settings is None:
+            raise Requeue("the type has changed since the decision")
         token, lock, new = None, None, False
         if start.lock_key is not None:
             lock, new = await self._locks.take(task, start)
             token = lock.token
         job = attempt_job(
             task,
-            rules,
-            attempt=start.number,
-            run=start.run,
+            settings,
+            start.attempt,
             now=self._clock(),
             total_left=start.total_left,
             token=token,
@@ -84,9 +85,9 @@ class Starter:
             body = await self._client.get(JOBS, task.metadata.namespace, name)
         except ApiError as error:
             if error.not_found:
-                raise TryAgain(f"Job {name} went away just now") from error
+                raise Requeue(f"Job {name} went away just now") from error
             raise
-        job = job_view(body)
+        job = execution_of_job(body)
         if job is None:
             return Hindrance(
                 "NameTaken",

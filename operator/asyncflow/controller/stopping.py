@@ -2,11 +2,11 @@
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.controller.cluster_state import Store
-from asyncflow.core.actions import CloseJob, StopJob
-from asyncflow.core.outcome import STOP_NOT_STARTED
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.core.lifecycle.actions import CloseJob, StopJob
+from asyncflow.core.lifecycle.outcome import STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, PODS, ApiClient, ApiError, Body
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 
 ENDED = ("Failed", "Succeeded")
 
@@ -14,9 +14,9 @@ ENDED = ("Failed", "Succeeded")
 class Stopper:
     """Stops attempts at their nodes, so that their pods stay as witnesses."""
 
-    def __init__(self, client: ApiClient, store: Store) -> None:
+    def __init__(self, client: ApiClient, state: ClusterState) -> None:
         self._client = client
-        self._store = store
+        self._state = state
 
     async def stop(self, task: AsyncTask, stop: StopJob) -> None:
         """End an attempt at its node, by the pod's own deadline.
@@ -26,7 +26,7 @@ class Stopper:
         put on record on the Job, which makes no other. A Job without a pod is stopped by its own deadline.
 
         Raises:
-            TryAgain: what was known of its pods is out of date.
+            Requeue: what was known of its pods is out of date.
         """
         annotations = {names.STOP_REASON_ANNOTATION: stop.reason}
         if stop.message:
@@ -35,8 +35,8 @@ class Stopper:
         pods = await self.pods(task, stop.name)
         if stop.reason == STOP_NOT_STARTED and any(pod["status"].get("startTime") for pod in pods):
             for pod in pods:
-                self._store.put_pod(pod)
-            raise TryAgain(f"{stop.name} has started after all")
+                self._state.put_pod(pod)
+            raise Requeue(f"{stop.name} has started after all")
         bound = [pod for pod in pods if pod["spec"].get("nodeName")]
         if not bound:
             body["spec"] = {"activeDeadlineSeconds": 1}
@@ -82,14 +82,14 @@ class Stopper:
             )
         except ApiError as error:
             if error.conflict:
-                raise TryAgain(f"pod {meta['name']} has changed: it may have a node by now") from error
+                raise Requeue(f"pod {meta['name']} has changed: it may have a node by now") from error
             if not error.not_found:
                 raise
-            raise TryAgain(f"pod {meta['name']} went away just now") from error
+            raise Requeue(f"pod {meta['name']} went away just now") from error
 
     async def _patch_job(self, task: AsyncTask, name: str, body: Body) -> None:
         try:
-            self._store.put_job(await self._client.patch(JOBS, task.metadata.namespace, name, body))
+            self._state.put_job(await self._client.patch(JOBS, task.metadata.namespace, name, body))
         except ApiError as error:
             if not (error.not_found or error.conflict):
                 raise

@@ -1,8 +1,8 @@
 """The stuck-task governor: it looks after attempts that have run for a while.
 
-What is to be done about one is decided where all is (`asyncflow.core.running`); here is only seen to it that
-the decision is made on what is so: the pods of running attempts are not watched, nodes neither, and a watch
-may have missed that a Job is gone.
+What is to be done about one is decided in `asyncflow.core.lifecycle.running`. The governor sees to it that
+the decision is made on current facts: the pods of running attempts are not watched, nor are nodes, and a
+watch may have missed that a Job is gone.
 """
 
 import logging
@@ -12,10 +12,11 @@ from datetime import datetime, timedelta
 from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
-from asyncflow.controller.cluster_state import Store
-from asyncflow.core.admission import Admission, TypeKey
-from asyncflow.core.observed import JobView, NodeView, node_view
-from asyncflow.core.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.core.lifecycle.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
+from asyncflow.core.scheduling.admission import Admission, TypeKey
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.node import NodeView, node_view
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,13 @@ class Governor:
     def __init__(
         self,
         client: ApiClient,
-        store: Store,
+        state: ClusterState,
         admission: Admission,
         enqueue: Callable[[str], None],
         clock: Callable[[], datetime],
     ) -> None:
         self._client = client
-        self._store = store
+        self._state = state
         self._admission = admission
         self._enqueue = enqueue
         self._clock = clock
@@ -64,9 +65,9 @@ class Governor:
         for name in sorted({name for task in stuck for name in self._nodes_of(task)}):
             await self._look_at_node(name, now, timedelta(0))
         for body in pods:
-            self._store.put_pod(body)  # after its node, so that both go into one record
+            self._state.put_pod(body)  # after its node, so that both go into one record
         for task in stuck:
-            for job in self._store.jobs_of(task.metadata.uid):
+            for job in self._state.jobs_of(task.metadata.uid):
                 await self._look_at_job(job)
             self._enqueue(task.metadata.uid)
         for task in tasks:
@@ -77,7 +78,7 @@ class Governor:
         """Wake the tasks on nodes that were looked at since their type was last told of them."""
         told, news = self._told.get(key, {}), dict[str, NodeView | None]()
         for task in tasks:
-            seen = {name: self._store.node(name) for name in self._nodes_of(task)}
+            seen = {name: self._state.node(name) for name in self._nodes_of(task)}
             if any(name not in told or told[name] != node for name, node in seen.items()):
                 self._enqueue(task.metadata.uid)
             news |= seen
@@ -85,34 +86,34 @@ class Governor:
 
     def _nodes_of(self, task: AsyncTask) -> set[str]:
         """Return where attempts of a task are known to run."""
-        nodes = {pod.node_name for pod in self._store.pods_of(task.metadata.uid)}
+        nodes = {pod.node_name for pod in self._state.pods_of(task.metadata.uid)}
         nodes |= {a.node_name for a in task.status.attempts if a.outcome is None and a.node_name}
         return nodes - {""}
 
     def _note_without_pod(self, task: AsyncTask, now: datetime) -> None:
         """Note which attempts have no pod for long: the Job controller is late, or somebody deleted it."""
         uid = task.metadata.uid
-        found = {pod.job_uid for pod in self._store.pods_of(uid)}
-        for job in self._store.jobs_of(uid):
+        found = {pod.job_uid for pod in self._state.pods_of(uid)}
+        for job in self._state.jobs_of(uid):
             if not job.has_pod or job.finished or job.closed or now < taken_up(job) + RECORD_ANYWAY:
                 continue
             if job.uid not in found:
-                self._store.looked(job.uid, uid, now)
+                self._state.note_pods_listed(job.uid, uid, now)
 
     def _live_tasks(self, key: TypeKey) -> list[AsyncTask]:
         live = sorted(self._admission.slots(key).live)
-        return [task for uid in live if (task := self._store.tasks.get(uid)) is not None]
+        return [task for uid in live if (task := self._state.tasks.get(uid)) is not None]
 
     def _has_run(self, task: AsyncTask, now: datetime) -> bool:
         """Tell whether an attempt has run long enough to be looked at, or is known by its record only."""
         if is_true(task.status.conditions, STUCK):
             return True
-        jobs = [job for job in self._store.jobs_of(task.metadata.uid) if not job.finished]
+        jobs = [job for job in self._state.jobs_of(task.metadata.uid) if not job.finished]
         return not jobs or any(now >= self._look_at(job) for job in jobs)
 
-    def _look_at(self, job: JobView) -> datetime:
+    def _look_at(self, job: Execution) -> datetime:
         """Return from when on an attempt is looked at; later, as long as nothing tells of a pod of it."""
-        known = job.has_pod or self._store.gone(job.uid) or self._store.pods_of(job.task_uid)
+        known = job.has_pod or self._state.gone(job.uid) or self._state.pods_of(job.task_uid)
         return taken_up(job) + (RECORD_AFTER if known else RECORD_ANYWAY)
 
     async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> None:
@@ -124,25 +125,25 @@ class Governor:
         except ApiError as error:
             if error.not_found:
                 self._nodes_seen[name] = now
-                self._store.drop_node(name)
+                self._state.drop_node(name)
             else:
                 logger.warning("node %s can't be looked at: %s", name, error)
             return
-        self._store.put_node(node)
+        self._state.put_node(node)
         if node.out_of_service:
             self._nodes_seen.pop(name, None)  # looked at each time, lest the taint outlive its day here
         else:
             self._nodes_seen[name] = now
 
-    async def _look_at_job(self, job: JobView) -> None:
+    async def _look_at_job(self, job: Execution) -> None:
         try:
             body = await self._client.get(JOBS, job.namespace, job.name)
         except ApiError as error:
             if not error.not_found:
                 raise
-            self._store.drop_job(job.uid)
+            self._state.drop_job(job.uid)
             return
         if body["metadata"]["uid"] == job.uid:
-            self._store.put_job(body)
+            self._state.put_job(body)
         else:
-            self._store.drop_job(job.uid)
+            self._state.drop_job(job.uid)

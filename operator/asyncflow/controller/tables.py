@@ -1,19 +1,19 @@
-"""Objects of one kind as they come in, from lists, watches and answers, in whatever order."""
+"""Objects of one resource as they come in, from lists, watches and answers, in whatever order."""
 
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-GRAVES_KEPT = 10_000
+TOMBSTONES_KEPT = 10_000
 
 
 class Table(Generic[T]):
-    """Objects of one kind by uid, each with the version it was seen in."""
+    """Objects of one resource by uid, each with the version it was seen in."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[int, T]] = {}
-        self._graves: dict[str, None] = {}
+        self._tombstones: dict[str, None] = {}
         self._complete_at = 0
         """The version of the last complete list: what was there then and is not here was deleted since."""
 
@@ -40,7 +40,7 @@ class Table(Generic[T]):
     def is_news(self, uid: str, version: int) -> bool:
         """Tell whether this is newer than what is there: most of what comes in has been seen before."""
         row = self._rows.get(uid)
-        return uid not in self._graves and version > (row[0] if row is not None else self._complete_at)
+        return uid not in self._tombstones and version > (row[0] if row is not None else self._complete_at)
 
     def put(self, uid: str, version: int, value: T) -> bool:
         """Keep an object if it is newer than what is there; tell whether it was."""
@@ -55,9 +55,9 @@ class Table(Generic[T]):
 
     def drop(self, uid: str) -> T | None:
         """Forget an object for good: a uid never comes back."""
-        self._graves[uid] = None
-        if len(self._graves) > GRAVES_KEPT:
-            del self._graves[next(iter(self._graves))]
+        self._tombstones[uid] = None
+        if len(self._tombstones) > TOMBSTONES_KEPT:
+            del self._tombstones[next(iter(self._tombstones))]
         row = self._rows.pop(uid, None)
         return row[1] if row else None
 
@@ -67,18 +67,18 @@ class Table(Generic[T]):
         return [uid for uid, (seen, _) in self._rows.items() if uid not in uids and seen <= version]
 
 
-class PackedTable(Generic[T]):
-    """Objects of a kind that comes in tens of thousands: kept as text, but for those that were used last.
+class SerializedTable(Generic[T]):
+    """Objects of a resource that comes in tens of thousands: kept as text, but for those that were used last.
 
     Args:
-        unpack: reads an object's text.
-        at_hand: how many are kept as objects, too.
+        deserialize: reads an object's text.
+        cached: how many are kept as objects, too.
     """
 
-    def __init__(self, unpack: Callable[[bytes], T], *, at_hand: int) -> None:
-        self._unpack = unpack
-        self._most_at_hand = at_hand
-        self._at_hand: dict[str, T] = {}
+    def __init__(self, deserialize: Callable[[bytes], T], *, cached: int) -> None:
+        self._deserialize = deserialize
+        self._most_cached = cached
+        self._cached: dict[str, T] = {}
         self._texts: Table[bytes] = Table()
 
     def __len__(self) -> int:
@@ -89,13 +89,13 @@ class PackedTable(Generic[T]):
 
     def get(self, uid: str) -> T | None:
         """Return the object, if it is there."""
-        value = self._at_hand.pop(uid, None)
+        value = self._cached.pop(uid, None)
         if value is None:
             text = self._texts.get(uid)
             if text is None:
                 return None
-            value = self._unpack(text)
-        self._keep_at_hand(uid, value)
+            value = self._deserialize(text)
+        self._cache(uid, value)
         return value
 
     def is_news(self, uid: str, version: int) -> bool:
@@ -106,14 +106,14 @@ class PackedTable(Generic[T]):
         """Keep an object, whose text this is, if it is newer than what is there; tell whether it was."""
         if not self._texts.put(uid, version, text):
             return False
-        self._at_hand.pop(uid, None)
-        self._keep_at_hand(uid, value)
+        self._cached.pop(uid, None)
+        self._cache(uid, value)
         return True
 
     def drop(self, uid: str) -> T | None:
         """Forget an object for good; return it if it was there."""
         value = self.get(uid)
-        self._at_hand.pop(uid, None)
+        self._cached.pop(uid, None)
         self._texts.drop(uid)
         return value
 
@@ -121,7 +121,7 @@ class PackedTable(Generic[T]):
         """Note a complete list; return the uids of objects that it should show and does not."""
         return self._texts.compare(uids, version)
 
-    def _keep_at_hand(self, uid: str, value: T) -> None:
-        self._at_hand[uid] = value
-        if len(self._at_hand) > self._most_at_hand:
-            del self._at_hand[next(iter(self._at_hand))]
+    def _cache(self, uid: str, value: T) -> None:
+        self._cached[uid] = value
+        if len(self._cached) > self._most_cached:
+            del self._cached[next(iter(self._cached))]

@@ -9,13 +9,13 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Phase
 from asyncflow.api.meta import merge_patch
 from asyncflow.controller.clock import utc_now
-from asyncflow.controller.cluster_state import Store
-from asyncflow.controller.garbage_collector import Removal, Sweeper
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.garbage_collector import Deletion, GarbageCollector
 from asyncflow.controller.locks import Locks
 from asyncflow.controller.missing_pods import Explainer
 from asyncflow.controller.starting import Hindrance, Starter
 from asyncflow.controller.stopping import Stopper
-from asyncflow.core.actions import (
+from asyncflow.core.lifecycle.actions import (
     Action,
     CloseJob,
     Decision,
@@ -27,13 +27,13 @@ from asyncflow.core.actions import (
     StartAttempt,
     StopJob,
 )
-from asyncflow.core.admission import Admission, Claim, TypeKey
-from asyncflow.core.decide import decide
-from asyncflow.core.line import rank
-from asyncflow.core.snapshot import Gate, Obstacle
+from asyncflow.core.lifecycle.decide import decide
+from asyncflow.core.lifecycle.snapshot import Obstacle
+from asyncflow.core.scheduling.admission import Admission, Claim, Gate, TypeKey
+from asyncflow.core.scheduling.priority_queue import rank
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError
-from asyncflow.kube.queue import TryAgain
+from asyncflow.kube.queue import Requeue
 from asyncflow.kube.recorder import EventRecorder
 
 logger = logging.getLogger(__name__)
@@ -51,11 +51,11 @@ class TaskReconciler:
 
     Args:
         client: the way to the API server.
-        store: what is known of the cluster.
+        state: what is known of the cluster.
         admission: who may start.
         alarms: where a task waits for its moment.
         recorder: where events are posted.
-        sweeper: who deletes what has to go.
+        garbage_collector: who deletes what has to go.
         enqueue: has a task looked at again.
         enqueue_type: has a type looked at again.
         find_pods: has the running attempts of a type looked at, soon.
@@ -65,30 +65,30 @@ class TaskReconciler:
     def __init__(
         self,
         client: ApiClient,
-        store: Store,
+        state: ClusterState,
         admission: Admission,
         alarms: Alarms,
         recorder: EventRecorder,
-        sweeper: Sweeper,
+        garbage_collector: GarbageCollector,
         enqueue: Callable[[str], None],
         enqueue_type: Callable[[TypeKey], None],
         find_pods: Callable[[TypeKey], None],
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
-        self._store = store
+        self._state = state
         self._admission = admission
         self._alarms = alarms
         self._recorder = recorder
-        self._sweeper = sweeper
+        self._garbage_collector = garbage_collector
         self._enqueue = enqueue
         self._enqueue_type = enqueue_type
         self._find_pods = find_pods
         self._clock = clock
-        self._locks = Locks(client, store, clock)
+        self._locks = Locks(client, state, clock)
         self._explainer = Explainer(client, clock)
-        self._starter = Starter(client, store, self._locks, clock)
-        self._stopper = Stopper(client, store)
+        self._starter = Starter(client, state, self._locks, clock)
+        self._stopper = Stopper(client, state)
         self._began = clock()
         self._creates: dict[str, datetime] = {}
         """When a create was last sent, of tasks with a lockKey."""
@@ -99,13 +99,13 @@ class TaskReconciler:
         """Do for a task what is due now.
 
         Raises:
-            TryAgain: what was known is out of date; the news is on its way.
+            Requeue: what was known is out of date; the news is on its way.
             ApiUnreachable, ApiError: the API server did not do its part; ask again.
         """
         self._clear_obstacle(uid)
         gate = self._admission.gate(uid)
         sent = self._creates.get(uid, self._began)
-        snapshot = self._store.snapshot(uid, self._obstacles.get(uid), gate, sent)
+        snapshot = self._state.snapshot(uid, self._obstacles.get(uid), gate, sent)
         if snapshot is None:
             self._wake(self._admission.settle_everywhere(uid))
             await self._locks.free_of_deleted(uid)
@@ -131,7 +131,7 @@ class TaskReconciler:
         if decision.status is not None:
             await self._write_status(task, decision.status)
         if not decision.live and decision.start is None:
-            self._wake(self._admission.leave(uid, task.type_key, self._store.lock_id(task)))
+            self._wake(self._admission.leave(uid, task.type_key, self._state.lock_id(task)))
         for action in decision.actions:
             await self._perform(task, action)
         self._alarms.set(uid, decision.wake)
@@ -144,14 +144,14 @@ class TaskReconciler:
         One that has none any more gives up its slot only when that is on record: its end may be the failure
         after which no other attempt is started.
         """
-        uid, kind, lock = task.metadata.uid, task.type_key, self._store.lock_id(task)
+        uid, task_type, lock = task.metadata.uid, task.type_key, self._state.lock_id(task)
         if decision.live:
-            self._wake(self._admission.occupy(uid, kind, lock))
+            self._wake(self._admission.occupy(uid, task_type, lock))
         elif (start := decision.start) is not None:
             place = rank(start.priority, start.since, task.metadata.name, uid)
-            self._wake(self._admission.offer(uid, Claim(kind, place, start.takes_token, lock)))
+            self._wake(self._admission.offer(uid, Claim(task_type, place, start.takes_token, lock)))
             if self._admission.gate(uid) is Gate.BUDGET:
-                self._enqueue_type(kind)
+                self._enqueue_type(task_type)
 
     def _wake(self, uids: list[str]) -> None:
         for uid in uids:
@@ -163,7 +163,7 @@ class TaskReconciler:
         self._obstacles.pop(uid, None)
         self._refusals.pop(uid, None)
         self._creates.pop(uid, None)
-        if any(not (job.finished or self._store.gone(job.uid)) for job in self._store.jobs_of(uid)):
+        if any(not (job.finished or self._state.gone(job.uid)) for job in self._state.jobs_of(uid)):
             return  # a process of it may still run: its slot is not free
         self._wake(self._admission.forget(uid))
 
@@ -184,9 +184,14 @@ class TaskReconciler:
         self._refusals.pop(uid, None)
         if start.first:
             self._admission.tokens(task.type_key).first_attempts += 1
-        self._wake(self._admission.occupy(uid, task.type_key, self._store.lock_id(task)))
-        logger.debug("attempt %d of %s started", start.number, task.key, extra=_fields(task, start.number))
-        if not self._store.put_job(made):
+        self._wake(self._admission.occupy(uid, task.type_key, self._state.lock_id(task)))
+        logger.debug(
+            "attempt %d of %s started",
+            start.attempt.number,
+            task.key,
+            extra=_fields(task, start.attempt.number),
+        )
+        if not self._state.put_job(made):
             self._enqueue(uid)
 
     def _clear_obstacle(self, uid: str) -> None:
@@ -194,7 +199,7 @@ class TaskReconciler:
         obstacle = self._obstacles.get(uid)
         if obstacle is None or not obstacle.job_uid:
             return
-        job = self._store.jobs.get(obstacle.job_uid)
+        job = self._state.jobs.get(obstacle.job_uid)
         if job is None or job.has_pod or job.finished:
             del self._obstacles[uid]
             self._refusals.pop(uid, None)
@@ -215,14 +220,14 @@ class TaskReconciler:
         patch = merge_patch(task.status.to_api(), status.to_api())
         body = {"metadata": {"resourceVersion": task.metadata.resource_version}, "status": patch}
         if status.shard is not None:
-            self._store.census(task.type_key).assign(task.metadata.uid, status.shard)
+            self._state.census(task.type_key).assign(task.metadata.uid, status.shard)
         try:
             written = await self._client.patch(
                 TASKS, task.metadata.namespace, task.metadata.name, body, subresource="status"
             )
         except ApiError as error:
             if error.conflict or error.not_found:
-                raise TryAgain(f"{task.key} has changed since the decision") from error
+                raise Requeue(f"{task.key} has changed since the decision") from error
             raise
         if status.phase is not task.status.phase:
             logger.info(
@@ -232,7 +237,7 @@ class TaskReconciler:
                 f": {status.reason}" if status.reason else "",
                 extra=_fields(task),
             )
-        self._store.put_task(written)
+        self._state.put_task(written)
         if status.phase is Phase.FAILED:
             self._enqueue_type(task.type_key)  # it may have been one too many
 
@@ -244,13 +249,13 @@ class TaskReconciler:
             case CloseJob():
                 await self._stopper.close(task, action)
             case DeleteJob():
-                self._sweeper.add(Removal(JOBS, namespace, action.name, action.uid))
+                self._garbage_collector.add(Deletion(JOBS, namespace, action.name, action.uid))
             case ReadPods():
                 pods = await self._stopper.pods(task, action.job_name)
                 for body in pods:
-                    self._store.put_pod(body)
+                    self._state.put_pod(body)
                 there = {body["metadata"]["uid"] for body in pods}
-                self._store.looked(action.job_uid, uid, self._clock(), there)
+                self._state.note_pods_listed(action.job_uid, uid, self._clock(), there)
             case FindPod():
                 self._find_pods(task.type_key)
             case ExplainJob():

@@ -70,7 +70,7 @@ class NotLeading(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A kind of object: where its addresses are."""
+    """A resource: where its addresses are."""
 
     group: str
     version: str
@@ -142,7 +142,7 @@ class ApiClient:
         return {resource["name"] for resource in found["resources"]}
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> Body:
-        """Read one object; of a cluster-wide kind without a namespace.
+        """Read one object; of a cluster-scoped resource without a namespace.
 
         Raises:
             ApiError: among others, it is not there.

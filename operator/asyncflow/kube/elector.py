@@ -17,7 +17,7 @@ from asyncflow.kube.client import LEASES, ApiClient, ApiError, ApiUnreachable, B
 
 logger = logging.getLogger(__name__)
 
-GIVEN_BACK = ""
+RELEASED = ""
 """Who holds a Lease that its last holder gave back: nothing of it is under way."""
 NO_LEASE = "(no Lease)"
 """There was none: somebody may have deleted it under a leader."""
@@ -93,7 +93,7 @@ class Elector:
 
     async def _waited_out(self, former: str) -> bool:
         """Wait until no write of a former leader can be under way; tell whether this one leads still."""
-        if former == GIVEN_BACK:
+        if former == RELEASED:
             return True
         wait = self._request_seconds + (self._lease_seconds if former == NO_LEASE else 0)
         logger.info("leading in %.0f s: until then a write of a former leader may be under way", wait)
@@ -120,7 +120,7 @@ class Elector:
                 logger.warning("the leader's Lease %s was not renewed: %s", self._name, error or "no answer")
         self._until = float("-inf")
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Let another operator lead at once. Nothing of this one may be under way any more."""
         if not self.leading:
             return

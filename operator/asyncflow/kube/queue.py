@@ -18,7 +18,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 60.0
 
 
-class TryAgain(Exception):
+class Requeue(Exception):
     """The work could not be done now; nothing is wrong that a person should read of."""
 
 
@@ -87,7 +87,7 @@ class WorkQueue:
             except NotLeading as reason:
                 logger.debug("left to the leader: %s", reason, extra={"key": key})
                 self._later(key)
-            except TryAgain as reason:
+            except Requeue as reason:
                 logger.debug("again later: %s", reason, extra={"key": key})
                 self._later(key)
             except (ApiError, ApiUnreachable) as error:

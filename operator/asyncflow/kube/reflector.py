@@ -23,7 +23,7 @@ PATIENCE = 5
 
 
 class Reflector:
-    """Follows one kind of object, in one namespace or in all."""
+    """Follows one resource, in one namespace or in all."""
 
     def __init__(self, client: ApiClient, source: Source, namespace: str | None) -> None:
         self._client = client

@@ -1,0 +1,1 @@
+"""One attempt: its identity, settings, manifest, lease, deadlines and backoff."""

@@ -1,0 +1,63 @@
+"""The settings that hold for one task: its type's, and its own where they differ."""
+
+from dataclasses import dataclass
+
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.limits import Backoff, Snooze
+from asyncflow.api.tasktype import TaskType
+from asyncflow.api.template import PodTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSettings:
+    """What an attempt of this task is made with. All times are in seconds."""
+
+    template: PodTemplate
+    attempt_seconds: int
+    pending_seconds: int
+    total_seconds: int | None
+    grace_seconds: int
+    margin_seconds: int
+    max_retries: int
+    max_timeouts: int
+    max_disruptions: int
+    backoff: Backoff
+    non_retriable_exit_codes: frozenset[int]
+    snooze: Snooze
+    on_disruption: str
+    on_unknown_outcome: str
+    replace_unsafe: bool
+    """Whether an attempt without proof of death is replaced once a living kubelet would have killed it."""
+    priority: int
+    history_limit: int
+
+
+def effective_settings(task: AsyncTask, task_type: TaskType) -> AttemptSettings | None:
+    """Put a task's settings together; None where its type has no single pod template."""
+    spec, own = task_type.spec, task.spec
+    if spec.template is None:
+        return None
+    total = own.deadlines.total_seconds or spec.deadlines.total_seconds
+    return AttemptSettings(
+        template=spec.template,
+        attempt_seconds=own.deadlines.attempt_seconds or spec.deadlines.attempt_seconds,
+        pending_seconds=own.deadlines.pending_seconds or spec.deadlines.pending_seconds,
+        total_seconds=total,
+        grace_seconds=spec.template.spec.grace_seconds,
+        margin_seconds=spec.lease.margin_seconds,
+        max_retries=_first(own.retry.max_retries, spec.retry.max_retries),
+        max_timeouts=_first(own.retry.max_timeouts, spec.retry.max_timeouts),
+        max_disruptions=spec.retry.max_disruptions,
+        backoff=spec.retry.backoff,
+        non_retriable_exit_codes=frozenset(spec.retry.non_retriable_exit_codes),
+        snooze=spec.retry.snooze,
+        on_disruption=spec.retry.on_disruption,
+        on_unknown_outcome=spec.retry.on_unknown_outcome,
+        replace_unsafe=spec.on_node_lost == "ReplaceUnsafe",
+        priority=_first(own.priority, spec.priority),
+        history_limit=spec.retention.history_limit,
+    )
+
+
+def _first(own: int | None, general: int) -> int:
+    return general if own is None else own

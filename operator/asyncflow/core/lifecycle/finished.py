@@ -1,0 +1,113 @@
+"""The rules at and after the end of a task's run."""
+
+from datetime import datetime, timedelta
+
+from asyncflow.api import asynctask as api
+from asyncflow.api.asynctask import AsyncTaskStatus, Phase
+from asyncflow.core.lifecycle import outcome
+from asyncflow.core.lifecycle.actions import Action, Decision, DeleteJob, PostEvent, StopJob
+from asyncflow.core.lifecycle.history import is_recorded
+from asyncflow.core.lifecycle.interventions import retry_now
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.lifecycle.status import decided, with_reason
+from asyncflow.core.views.execution import Execution
+
+JOBS_KEPT = timedelta(minutes=10)
+"""How long a Job of an ended task stays after its own end: a create of it that was held up meets its name."""
+
+CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
+
+
+def end_run(
+    snapshot: Snapshot,
+    status: AsyncTaskStatus,
+    phase: Phase,
+    reason: str,
+    message: str,
+    now: datetime,
+) -> Decision:
+    """Bring the run to its terminal phase."""
+    for condition_type in (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID):
+        status = with_reason(status, now, condition_type, False)
+    status = with_reason(status, now, CONDITION_OF[phase], True, reason or "Completed", message)
+    update = {
+        "phase": phase,
+        "reason": reason,
+        "message": message,
+        "retry_time": None,
+        "lease": None,
+        "completion_time": _end_of_an_attempt(snapshot, status) or now,
+    }
+    return decided(snapshot, status.model_copy(update=update))
+
+
+def _end_of_an_attempt(snapshot: Snapshot, status: AsyncTaskStatus) -> datetime | None:
+    """Return when the attempt ended whose end has only now become known, if it is that what ends the run."""
+    known = {attempt.number for attempt in snapshot.task.status.attempts if attempt.outcome is not None}
+    last = status.attempts[-1] if status.attempts else None
+    return last.end_time if last is not None and last.number not in known else None
+
+
+def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
+    """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
+    asked = retry_now(snapshot.task)
+    if asked is not None and not unfinished(snapshot) and not snapshot.leaving:
+        return _answer(snapshot, asked, now)
+    actions: list[Action] = []
+    wakes: list[datetime] = []
+    for job in snapshot.jobs:
+        if job.uid in snapshot.gone or job.deleting:
+            continue
+        if not job.finished:
+            if not job.stop_reason:
+                actions.append(StopJob(job.name, job.uid, outcome.STOP_TASK_ENDED))
+            continue
+        if snapshot.lock is not None and (snapshot.lock.task_uid, snapshot.lock.attempt_number) == (
+            job.task_uid,
+            job.attempt.number,
+        ):
+            continue  # it holds the lock until it bears witness of its end
+        due = (job.finish_time or job.created) + JOBS_KEPT
+        if now >= due:
+            actions.append(DeleteJob(job.name, job.uid))
+        else:
+            wakes.append(due)
+    return Decision(actions=tuple(actions), wake=min(wakes, default=None), live=bool(unfinished(snapshot)))
+
+
+def unfinished(snapshot: Snapshot) -> list[Execution]:
+    """Return the Jobs whose processes may still run: those that are not over, and not known to be dead."""
+    status = snapshot.task.status
+    return [
+        job
+        for job in snapshot.jobs
+        if not job.finished
+        and job.uid not in snapshot.gone
+        and not (job.closed and is_recorded(status, job.attempt.number))
+    ]
+
+
+def _answer(snapshot: Snapshot, asked: str, now: datetime) -> Decision:
+    status = snapshot.task.status.model_copy(update={"retry_now": asked})
+    if snapshot.task.spec.cancel:
+        refused = PostEvent("RetryRefused", "a cancelled task stays cancelled: create another task instead")
+        return decided(snapshot, status, actions=[refused], live=bool(unfinished(snapshot)))
+    for condition_type in CONDITION_OF.values():
+        status = with_reason(status, now, condition_type, False, "RetryNow")
+    update = {
+        "phase": Phase.PENDING,
+        "reason": "",
+        "message": "",
+        "run": (status.run or 1) + 1,
+        "run_time": now,
+        "shard": None,
+        "failures": None,
+        "timeouts": None,
+        "disruptions": None,
+        "snoozes": None,
+        "retry_time": None,
+        "result": None,
+        "start_time": None,
+        "completion_time": None,
+    }
+    return decided(snapshot, status.model_copy(update=update), live=bool(unfinished(snapshot)))

@@ -1,0 +1,215 @@
+"""The schedule log: outcomes are folded into a task's status, each once, by the attempt's number."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome
+from asyncflow.core.attempt.backoff import pause_seconds
+from asyncflow.core.attempt.identity import AttemptId
+from asyncflow.core.attempt.settings import AttemptSettings
+from asyncflow.core.lifecycle.outcome import LEASE_EXPIRED, Ending, judge
+from asyncflow.core.lifecycle.proof_of_death import Evidence, lease_end, outside_evidence, pod_of
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.views.execution import Execution
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The status with all known outcomes in it, and what of the Jobs is still open."""
+
+    status: AsyncTaskStatus
+    live: Execution | None = None
+    evidence: Evidence | None = None
+    """That the live Job's attempt is dead all the same: the Job has still to be closed."""
+    needs_pod_read: Execution | None = None
+    awaiting_proof: tuple[Execution, Ending] | None = None
+    duplicate_job: bool = False
+    """Whether the live Job repeats an attempt that is on record: only a stale operator makes one."""
+
+
+def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) -> Folded:
+    """Fold the outcomes of all ended Jobs into the status, each once, in the order of their attempts."""
+    status = snapshot.task.status
+    for job, gone in _attempts_seen(snapshot):
+        known = is_recorded(status, job.attempt.number)
+        if known and (job.finished or gone or _is_the_recorded(status, job)):
+            continue
+        evidence, pod = outside_evidence(snapshot, job, settings, now), pod_of(snapshot, job.uid)
+        sealed = pod.sealed if pod is not None else job.uid in snapshot.pods_listed_at
+        if not (job.finished or gone or (job.closed and evidence is not None and sealed)):
+            return Folded(status, live=job, evidence=evidence, duplicate_job=known)
+        end = lease_end(snapshot, job)
+        ending = judge(
+            job,
+            pod,
+            gone=job.cut_short if job.finished else gone,
+            looked=job.uid in snapshot.pods_listed_at,
+            evidence=evidence if sealed else None,
+            overdue=end is not None and now >= end,
+        )
+        if ending is None:
+            return Folded(status, needs_pod_read=job)
+        if ending.proof is None:
+            return Folded(status, awaiting_proof=(job, ending))
+        status = _with_ending(snapshot, status, job, ending, settings, now)
+    return Folded(status)
+
+
+def _attempts_seen(snapshot: Snapshot) -> list[tuple[Execution, bool]]:
+    """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none."""
+    task = snapshot.task
+    there = {job.attempt.number for job in snapshot.jobs}
+    recorded = {attempt.number for attempt in task.status.attempts}
+    orphans = {
+        pod.attempt: Attempt(
+            number=pod.attempt, job_name=pod.job_name, job_uid=pod.job_uid, start_time=pod.start_time
+        )
+        for pod in snapshot.pods
+        if pod.attempt and pod.attempt not in there | recorded
+    }
+    vanished = [
+        (_vanished_job(task, attempt), True)
+        for attempt in (*task.status.attempts, *orphans.values())
+        if attempt.outcome is None and attempt.number not in there
+    ]
+    known = [(job, job.uid in snapshot.gone) for job in snapshot.jobs]
+    return sorted([*known, *vanished], key=lambda pair: pair[0].attempt.number)
+
+
+def _vanished_job(task: AsyncTask, attempt: Attempt) -> Execution:
+    created = attempt.start_time or task.metadata.creation_timestamp
+    assert created is not None, "the API server stamps every object"
+    lease = task.status.lease
+    if lease is not None and lease.holder != attempt.job_name:
+        lease = None
+    return Execution(
+        lease_token=lease.token if lease else 0,
+        lease_acquired=lease.acquire_time if lease else None,
+        lease_expires=lease.expire_time if lease else None,
+        namespace=task.metadata.namespace,
+        name=attempt.job_name,
+        uid=attempt.job_uid,
+        resource_version="",
+        task_uid=task.metadata.uid,
+        task_name=task.metadata.name,
+        type_name=task.spec.task_type_name,
+        attempt=AttemptId(run=attempt.run, stage=attempt.stage, number=attempt.number),
+        created=created,
+    )
+
+
+def is_recorded(status: AsyncTaskStatus, number: int) -> bool:
+    """Tell whether the end of an attempt is on record: it is proven dead, or was waived."""
+    return number < (status.attempt or 0) or any(
+        attempt.number == number and attempt.outcome is not None for attempt in status.attempts
+    )
+
+
+def _is_the_recorded(status: AsyncTaskStatus, job: Execution) -> bool:
+    """Tell whether this is the Job whose end is on record, and not another of its name."""
+    entry = next((a for a in status.attempts if a.number == job.attempt.number), None)
+    return job.closed if entry is None else entry.job_uid == job.uid
+
+
+COUNTERS = {
+    Outcome.FAILED: "failures",
+    Outcome.UNKNOWN: "failures",
+    Outcome.TIMED_OUT: "timeouts",
+    Outcome.NOT_STARTED: "timeouts",
+    Outcome.DISRUPTED: "disruptions",
+    Outcome.SNOOZED: "snoozes",
+}
+"""What an attempt draws on by its outcome; a success and a cancellation draw on nothing."""
+
+
+def _with_ending(
+    snapshot: Snapshot,
+    status: AsyncTaskStatus,
+    job: Execution,
+    ending: Ending,
+    settings: AttemptSettings | None,
+    now: datetime,
+) -> AsyncTaskStatus:
+    """Put an ended attempt into the history, count it, and set the time of the next if there may be one."""
+    end_time = ending.end_time or now
+    outcome = ending.outcome
+    if outcome is Outcome.FAILED and settings is not None and _snoozes(settings, status, ending):
+        outcome = Outcome.SNOOZED
+    entry = attempt_entry(snapshot, job).model_copy(
+        update={
+            "end_time": end_time,
+            "outcome": outcome,
+            "exit_code": ending.exit_code,
+            "reason": "Snoozed" if outcome is Outcome.SNOOZED else ending.reason,
+            "message": ending.message,
+            "proof_of_death": ending.proof,
+            "proof_detail": ending.proof_detail,
+        }
+    )
+    if ending.node_name:
+        entry = entry.model_copy(update={"node_name": ending.node_name})
+    counted = COUNTERS.get(outcome)
+    if outcome is Outcome.UNKNOWN and ending.reason == LEASE_EXPIRED:
+        counted = "timeouts"
+    if job.attempt.run < (status.run or 1):
+        counted = None  # it is of a run that is over
+    update: dict[str, object] = {
+        "attempt": job.attempt.number,
+        "run": max(status.run or 1, job.attempt.run),
+        "attempts": with_entry(status, entry, settings),
+        "start_time": status.start_time or job.created,
+        "lease": None,
+        "retry_time": None,
+    }
+    if counted is not None:
+        update[counted] = (getattr(status, counted) or 0) + 1
+    status = status.model_copy(update=update)
+    if counted is not None and settings is not None:
+        pause = _pause_seconds(snapshot.task, status, settings, job.attempt.number, outcome)
+        status = status.model_copy(update={"retry_time": end_time + timedelta(seconds=pause)})
+    return status
+
+
+def _snoozes(settings: AttemptSettings, status: AsyncTaskStatus, ending: Ending) -> bool:
+    return (
+        ending.exit_code in settings.snooze.exit_codes and (status.snoozes or 0) < settings.snooze.max_times
+    )
+
+
+def _pause_seconds(
+    task: AsyncTask, status: AsyncTaskStatus, settings: AttemptSettings, attempt: int, outcome: Outcome
+) -> float:
+    if outcome is Outcome.SNOOZED:
+        return settings.snooze.delay_seconds
+    retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
+    return pause_seconds(settings.backoff, retries, f"{task.metadata.uid}/{attempt}")
+
+
+def with_entry(
+    status: AsyncTaskStatus, entry: Attempt, settings: AttemptSettings | None
+) -> tuple[Attempt, ...]:
+    """Return the history with an attempt in it, as long as the type lets it be."""
+    kept = (*(old for old in status.attempts if old.number != entry.number), entry)
+    return kept[-(settings.history_limit if settings else 10) :]
+
+
+def attempt_entry(snapshot: Snapshot, job: Execution) -> Attempt:
+    """Return the line of the history for an attempt under way."""
+    pod = pod_of(snapshot, job.uid)
+    recorded = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None
+    node = snapshot.nodes.get(where) if where else None
+    boot = recorded.node_boot if recorded else None
+    if not boot and node is not None and pod is not None and pod.start_time and node.seen >= pod.start_time:
+        boot = node.boot
+    return Attempt(
+        node_name=where,
+        node_boot=boot,
+        pod_uid=(pod.uid if pod else "") or (recorded.pod_uid if recorded else ""),
+        number=job.attempt.number,
+        run=job.attempt.run,
+        stage=job.attempt.stage,
+        job_name=job.name,
+        job_uid=job.uid,
+        start_time=job.created,
+    )

@@ -1,0 +1,159 @@
+"""How an attempt ended, and how that is known.
+
+Proof of death is one of: the kubelet reported the containers terminated; no pod was ever bound to a node and
+none can be any more; the attempt was fenced (`asyncflow.core.lifecycle.proof_of_death`). A Job that is merely
+gone, or failed by a disruption, proves nothing: the pod garbage collector fails pods of vanished nodes while
+their processes run on.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asyncflow.api.asynctask import Outcome, Proof
+from asyncflow.core.lifecycle.proof_of_death import Evidence
+from asyncflow.core.views.execution import DEADLINE_REASON, Execution
+from asyncflow.core.views.pod import PodView
+
+STOP_CANCELLED = "Cancelled"
+STOP_TOTAL_DEADLINE = "TotalDeadlineExceeded"
+STOP_TASK_ENDED = "TaskEnded"
+STOP_NOT_STARTED = "NotStarted"
+STOP_FENCED = "Fenced"
+"""The attempt's death was proven from outside: its Job is closed, so that it makes no other pod."""
+
+LEASE_EXPIRED = "LeaseExpired"
+
+KILLED = (137, 143)
+"""Exit codes of a process that SIGKILL or SIGTERM ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The end of an attempt."""
+
+    outcome: Outcome
+    proof: Proof | None
+    reason: str
+    message: str = ""
+    exit_code: int | None = None
+    end_time: datetime | None = None
+    node_name: str | None = None
+    proof_detail: str = ""
+
+
+def judge(
+    job: Execution,
+    pod: PodView | None,
+    *,
+    gone: bool = False,
+    looked: bool = False,
+    evidence: Evidence | None = None,
+    overdue: bool = False,
+) -> Ending | None:
+    """Tell how an attempt ended whose Job is finished or gone, or is closed and proven dead from outside.
+
+    Args:
+        job: the Job, as last seen.
+        pod: what is known of its pod, also of one that is gone by now.
+        gone: whether the Job was deleted before it was judged.
+        looked: whether the pods were read from the API server since the Job ended.
+        evidence: proof of death from outside, if there is any.
+        overdue: whether the attempt's lease has run out.
+
+    Returns:
+        None if its pods have to be read first. An ending whose proof is None proves no death.
+    """
+    if job.complete:
+        return Ending(Outcome.SUCCEEDED, Proof.NODE, "Completed", end_time=job.finish_time)
+    settled = pod is not None and (pod.terminal or _never_bound(pod))
+    if not looked and not settled and evidence is None:
+        return None
+    proof = _proof(job, pod)
+    if proof is None and evidence is not None:
+        return _from_outside(job, pod, evidence, overdue=overdue)
+    outcome, reason = _outcome(job, pod, proof, gone=gone)
+    exit_code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
+    return Ending(
+        outcome=outcome,
+        proof=proof,
+        reason=reason,
+        message=_message(job, pod, gone=gone),
+        exit_code=exit_code,
+        end_time=(pod.end_time if pod else None) or job.finish_time,
+        node_name=(pod.node_name or None) if pod else None,
+    )
+
+
+def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, overdue: bool) -> Ending:
+    """Nobody can say what the attempt did: its outcome is unknown, unless it was to be stopped anyway."""
+    if job.stop_reason == STOP_CANCELLED:
+        outcome, reason = Outcome.CANCELLED, job.stop_reason
+    elif job.stop_reason == STOP_TOTAL_DEADLINE:
+        outcome, reason = Outcome.TIMED_OUT, job.stop_reason
+    else:
+        outcome, reason = Outcome.UNKNOWN, LEASE_EXPIRED if overdue else "NodeLost"
+    return Ending(
+        outcome=outcome,
+        proof=evidence.proof,
+        reason=reason,
+        message="its node did not say how it ended",
+        node_name=(pod.node_name or None) if pod else None,
+        proof_detail=evidence.detail,
+    )
+
+
+def _never_bound(pod: PodView) -> bool:
+    return pod.deleting and not pod.node_name  # a pod that is being deleted is not bound any more
+
+
+def _proof(job: Execution, pod: PodView | None) -> Proof | None:
+    if pod is not None and not pod.node_name and (pod.terminal or pod.deleting):
+        return Proof.NEVER_STARTED
+    if pod is not None and pod.terminal and (pod.dead or pod.reason == DEADLINE_REASON):
+        return Proof.NODE
+    if job.exit_code is not None or job.succeeded:
+        return Proof.NODE  # only a kubelet's report brings an exit code, or a pod's success
+    if job.never_bound or (pod is None and job.finished and not job.has_pod):
+        return Proof.NEVER_STARTED  # its only pod was deleted in time, or there never was one
+    return None
+
+
+def _outcome(job: Execution, pod: PodView | None, proof: Proof | None, *, gone: bool) -> tuple[Outcome, str]:
+    if job.stop_reason == STOP_CANCELLED:
+        return Outcome.CANCELLED, job.stop_reason
+    if job.stop_reason == STOP_NOT_STARTED:
+        return Outcome.NOT_STARTED, job.stop_reason
+    if job.stop_reason in (STOP_TOTAL_DEADLINE, STOP_TASK_ENDED):
+        return Outcome.TIMED_OUT, job.stop_reason
+    if proof is Proof.NEVER_STARTED:
+        return Outcome.NOT_STARTED, STOP_NOT_STARTED
+    if (pod is not None and pod.reason == DEADLINE_REASON) or _killed_at_deadline(job, pod):
+        return Outcome.TIMED_OUT, DEADLINE_REASON
+    if job.disrupted or (pod is not None and pod.disruption):
+        return Outcome.DISRUPTED, (pod.disruption if pod else "") or "Disrupted"
+    if gone:
+        return Outcome.UNKNOWN, "JobDeleted"
+    code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
+    if job.reason == DEADLINE_REASON and (not code or code in KILLED):
+        return Outcome.TIMED_OUT, DEADLINE_REASON
+    if code:
+        return Outcome.FAILED, "NonZeroExitCode"
+    return Outcome.UNKNOWN, job.reason or "Unknown"
+
+
+def _killed_at_deadline(job: Execution, pod: PodView | None) -> bool:
+    """Without its pod, a kill is taken for the deadline's if the attempt had lasted that long."""
+    return (
+        pod is None
+        and job.exit_code in KILLED
+        and job.finish_time is not None
+        and job.attempt_seconds > 0
+        and job.finish_time - job.created >= timedelta(seconds=job.attempt_seconds)
+    )
+
+
+def _message(job: Execution, pod: PodView | None, *, gone: bool) -> str:
+    if gone:
+        return "its Job was deleted by someone else"
+    obstacle = f"{pod.obstacle}: {pod.obstacle_message}" if pod is not None and pod.obstacle else ""
+    return (job.stop_message or (pod.message if pod else "") or obstacle or job.message)[:1024]

@@ -1,0 +1,109 @@
+"""Proof of death from outside: where the node itself can't say that an attempt's processes have ended.
+
+Neither an expired lease nor a Job that failed by a disruption, nor a pod or Job that is simply gone, is
+proof.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asyncflow.api.asynctask import Proof
+from asyncflow.core.attempt.lease import running_expiry
+from asyncflow.core.attempt.settings import AttemptSettings
+from asyncflow.core.lifecycle.interventions import death_confirmation
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.pod import PodView
+
+NODE_SILENCE = timedelta(seconds=60)
+"""A node that is ``Ready`` was heard of within this time (node-monitor-grace-period is 50 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why an attempt is held for dead, and on whose word."""
+
+    proof: Proof
+    detail: str
+
+
+def pod_of(snapshot: Snapshot, job_uid: str) -> PodView | None:
+    """Return the pod of a Job: of several views the one that tells most."""
+    return telling_pod(snapshot.pods, job_uid)
+
+
+def telling_pod(pods: Iterable[PodView], job_uid: str) -> PodView | None:
+    """Return of these pods the one of a Job that tells most."""
+    return max(
+        (pod for pod in pods if pod.job_uid == job_uid),
+        key=lambda pod: (pod.terminal, int(pod.resource_version)),
+        default=None,
+    )
+
+
+def named_by(snapshot: Snapshot, job: Execution) -> str:
+    """Return the uid by which an administrator names an attempt: its pod's, if one was ever seen.
+
+    A word about a Job that may still make a pod would be one about processes that nobody has seen yet.
+    """
+    pod = pod_of(snapshot, job.uid)
+    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    return (pod.uid if pod else "") or (entry.pod_uid if entry else "") or job.uid
+
+
+def lease_end(snapshot: Snapshot, job: Execution) -> datetime | None:
+    """Return when an attempt's lease runs out; None for a Job whose lease was lost with it."""
+    pod = pod_of(snapshot, job.uid)
+    if pod is not None and pod.start_time is not None and job.attempt_seconds:
+        return running_expiry(
+            pod.start_time,
+            attempt_seconds=job.attempt_seconds,
+            grace_seconds=job.grace_seconds,
+            margin_seconds=job.margin_seconds,
+        )
+    recorded = snapshot.task.status.lease
+    if recorded is not None and recorded.holder == job.name:
+        return recorded.expire_time  # reckoned when its pod was still there to be seen
+    return job.lease_expires
+
+
+def outside_evidence(
+    snapshot: Snapshot, job: Execution, settings: AttemptSettings | None, now: datetime
+) -> Evidence | None:
+    """Tell whether an attempt is fenced, or its proof waived.
+
+    Fenced is: an administrator's word that names it; the out-of-service taint on a node that is not ready,
+    seen after it began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out
+    and the node is there: what ran before is gone, and its kubelet has killed what it started again.
+    """
+    word = death_confirmation(snapshot.task)
+    if word is not None and word.uid == named_by(snapshot, job):
+        return Evidence(Proof.FENCED, f"an administrator's word: {word.note or 'without a note'}")
+    end = lease_end(snapshot, job)
+    pod = pod_of(snapshot, job.uid)
+    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
+    node = snapshot.nodes.get(where)
+    began = (pod.start_time if pod else None) or (entry.start_time if entry else None) or job.created
+    if node is not None and node.out_of_service and not node.ready and node.seen >= began:
+        return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")
+    if (
+        node is not None
+        and node.ready
+        and entry is not None
+        and entry.node_boot
+        and node.rebooted_since(entry.node_boot)
+        and end is not None
+        and now >= end + NODE_SILENCE
+    ):
+        return Evidence(Proof.FENCED, f"node {where} has been booted anew")
+    about_to_start = pod is not None and pod.node_name and not (pod.start_time or pod.terminal or pod.gone)
+    if settings is None or not settings.replace_unsafe or about_to_start or snapshot.task.spec.lock_key:
+        return None
+    if end is not None and now >= end:
+        return Evidence(
+            Proof.WAIVED,
+            "not proven: onNodeLost is ReplaceUnsafe and the time has passed in which a living node kills it",
+        )
+    return None

@@ -1,0 +1,56 @@
+"""All that a decision about a task is made on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.tasktype import TaskType
+from asyncflow.core.scheduling.admission import Gate
+from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.lease import LockView
+from asyncflow.core.views.node import NodeView
+from asyncflow.core.views.pod import PodView
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What keeps a task from starting or running, as the API server told it."""
+
+    reason: str
+    message: str
+    retry_time: datetime
+    """When it is tried again, or looked at again."""
+    job_uid: str = ""
+    """The Job that it holds up, if there is one already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known of one task at one moment."""
+
+    task: AsyncTask
+    task_type: TaskType | None
+    """Its type, if there is one of that name."""
+    dry_run_generation: int | None = None
+    """The first generation of the type whose Job is as it is now: its trial holds for those after it."""
+    suspended_itself: str = ""
+    """Why the type has suspended itself, if it has: errorPolicy."""
+    leaving: bool = False
+    """Whether retention is about to remove the task."""
+    jobs: tuple[Execution, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    gone: frozenset[str] = frozenset()
+    """The uids of Jobs among these that were deleted."""
+    pods_listed_at: Mapping[str, datetime] = field(default_factory=dict)
+    """By the uid of a Job that has ended: when its pods were last read."""
+    obstacle: Obstacle | None = None
+    gate: Gate | None = None
+    nodes: Mapping[str, NodeView] = field(default_factory=dict)
+    """Nodes by name, as far as they were looked at."""
+    lock: LockView | None = None
+    """The lock of the task's key, whoever holds it."""
+    last_create: datetime | None = None
+    """When a create of a Job of the task was last sent, as far as is known: it may still be under way."""
+    lock_orphaned: bool = False
+    """Whether the lock's holder is of a task that is no more, and nothing bears witness of its end."""

@@ -1,0 +1,86 @@
+"""What is written into a task's status, and what people are told of it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from asyncflow.api import asynctask as api
+from asyncflow.api.asynctask import AsyncTaskStatus, Phase
+from asyncflow.api.meta import Condition, find_condition, with_condition
+from asyncflow.core.lifecycle.actions import Action, Decision, PostEvent, StartAttempt
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.tasktype.shards import FIRST
+
+
+def with_reason(
+    status: AsyncTaskStatus,
+    now: datetime,
+    condition_type: str,
+    value: bool,
+    reason: str = "",
+    message: str = "",
+) -> AsyncTaskStatus:
+    """Set a condition; one that never was True is not written as False."""
+    old = find_condition(status.conditions, condition_type)
+    if not value and old is None:
+        return status
+    condition = Condition(
+        type=condition_type,
+        status="True" if value else "False",
+        reason=reason or (condition_type if value else "Resolved"),
+        message=message,
+    )
+    return status.model_copy(update={"conditions": with_condition(status.conditions, condition, now)})
+
+
+def decided(
+    snapshot: Snapshot,
+    status: AsyncTaskStatus,
+    *,
+    start: StartAttempt | None = None,
+    actions: Sequence[Action] = (),
+    wake: datetime | None = None,
+    live: bool = False,
+) -> Decision:
+    """Return a decision that writes the status if it differs from the one there, and says so to people."""
+    old = snapshot.task.status
+    if status == old:
+        return Decision(start=start, actions=tuple(actions), wake=wake, live=live)
+    update: dict[str, object] = {"observed_generation": snapshot.task.metadata.generation}
+    if status.shard is None and snapshot.task_type is not None:
+        update["shard"] = (snapshot.task_type.status.shards or FIRST).end
+    new = status.model_copy(update=update)
+    return Decision(status=new, start=start, actions=(*actions, *_events(old, new)), wake=wake, live=live)
+
+
+QUIET = frozenset({"", "BackOff", "Snoozed", "NotBefore", "Suspended", "TaskTypeSuspended", "LockHeld"})
+"""Reasons to wait that are as they should be: no event tells of them."""
+
+TOLD = (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID)
+"""Conditions that people want to hear of when they become True."""
+
+
+def _events(old: AsyncTaskStatus, new: AsyncTaskStatus) -> list[Action]:
+    """Tell people what they would want to know: a failure, a hindrance, a stuck attempt. Not a success."""
+    made: list[Action] = []
+    if new.phase is not old.phase and new.phase is Phase.FAILED:
+        made.append(PostEvent(new.reason, new.message))
+    if new.phase is not old.phase and new.phase is Phase.CANCELLED:
+        made.append(PostEvent(new.reason, new.message, warning=False))
+    for condition_type in TOLD:
+        before, after = (
+            find_condition(old.conditions, condition_type),
+            find_condition(new.conditions, condition_type),
+        )
+        if after is None or after.status != "True" or after.reason in QUIET:
+            continue
+        if before is None or before.status != "True" or before.reason != after.reason:
+            made.append(PostEvent(after.reason, after.message))
+    known = {a.number for a in old.attempts if a.outcome is not None}
+    for attempt in new.attempts:
+        if attempt.outcome is not None and attempt.number not in known and attempt.proof_detail:
+            waived = attempt.proof_of_death is api.Proof.WAIVED
+            reason = "ReplacedUnsafe" if waived else "Fenced"
+            made.append(
+                PostEvent(reason, f"attempt {attempt.number}: {attempt.proof_detail}", warning=waived)
+            )
+    return made

@@ -1,0 +1,1 @@
+"""The rules of a TaskType: readiness, counts, shards, error policy, retention."""

@@ -1,0 +1,1 @@
+"""What the rules may see of Jobs, pods, nodes and Leases."""
