@@ -14,7 +14,6 @@ from asyncflow.controller.type_reconciler import Due
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
-from asyncflow.core.tasktype.retention import removed
 from asyncflow.kube.client import JOBS, TASKS, TYPES
 from builders import at, task, task_type
 from crash.explorer import type_body
@@ -80,29 +79,16 @@ class TestErrorPolicy:
     def test_it_is_so_from_the_first_sight_on_even_if_a_task_succeeds_before_it_is_on_record(self) -> None:
         census = census_of(F, F)
         made = task_type(errorPolicy={"maxConsecutive": 2})
-        assert error_policy.suspended_itself(made, census)
+        error_policy.latch(made, census)
         census.put("late", Entry(S, 1, (at(11), "late")))
         made = written(made, census, 12)
         assert made.status.errors.suspended
         assert error_policy.suspended_itself(made, Census()), "another operator reads it"
 
-    def test_what_retention_removes_stays_counted(self) -> None:
+    def test_what_retention_deletes_is_not_counted(self) -> None:
         census = census_of(F, S, F, F)
-        made = task_type(errorPolicy={"maxConsecutive": 5})
-        status = removed(error_policy.with_failure_counts(made.status, census), census, ["t0", "t2"])
-        made = made.model_copy(update={"status": status})
-        other = Census()
-        for seen in (census, other):
-            for uid in ("t1", "t3"):
-                entry = census.entry(uid)
-                assert entry is not None
-                seen.put(uid, entry)
-            error_policy.restore_from_status(made, seen)
-            seen.remove(status.removed.removing)
-            assert (seen.failures_in_a_row, seen.failures_in_all) == (2, 1)
-            assert error_policy.with_failure_counts(made.status, seen).errors.total == 3
-        other.put("new", Entry(S, 1, (at(9), "new")))
-        assert other.failures_in_a_row == 0
+        census.drop("t2")
+        assert (census.failures_in_a_row, census.failures_in_all) == (1, 2)
 
     def test_a_word_that_was_answered_does_not_count_again(self) -> None:
         census = census_of(F, F)

@@ -175,12 +175,6 @@ class TestRetryNow:
         assert decision.start.first
         assert decision.start.total_left == 99, "its total deadline begins anew"
 
-    def test_a_task_that_was_counted_as_removed_does_not_begin_anew(self) -> None:
-        ended = task(status={"phase": "Failed", "attempt": 1, "run": 1})
-        told = annotated(ended, {names.RETRY_NOW_ANNOTATION: "now"})
-        assert look(told, 500, leaving=True).status is None
-        assert status_of(look(told, 500)).phase is Phase.PENDING
-
     def test_a_cancelled_task_stays_cancelled(self) -> None:
         ended = task(cancel=True, status={"phase": "Cancelled"})
         told = annotated(ended, {names.RETRY_NOW_ANNOTATION: "now"})

@@ -14,8 +14,6 @@ THROTTLED = "Throttled"
 RETRY_BUDGET_EXHAUSTED = "RetryBudgetExhausted"
 
 MAX_RETENTION = 10 * 365 * DAY
-REMOVED_AT_ONCE = 1000
-"""How many tasks may be on their way out at the same time."""
 
 
 class Stage(ApiModel):
@@ -52,7 +50,8 @@ class ErrorPolicy(ApiModel):
     )
     max_total: Limit | None = Field(
         default=None,
-        description="Suspend the type once so many tasks have failed since it was made or last resumed.",
+        description="Suspend the type once so many tasks have failed since it was made or last resumed. Tasks "
+        "that were deleted, also by retention, are not counted.",
     )
 
 
@@ -167,19 +166,6 @@ class Counts(ApiModel):
     cancelled: int = Field(description="Tasks that were cancelled.")
 
 
-class Removed(ApiModel):
-    """Ended tasks that retention has removed; they are in the counts all the same."""
-
-    succeeded: int = Field(default=0, description="Succeeded tasks that were removed.")
-    failed: int = Field(default=0, description="Failed tasks that were removed.")
-    cancelled: int = Field(default=0, description="Cancelled tasks that were removed.")
-    removing: tuple[str, ...] = Field(
-        default=(),
-        max_length=REMOVED_AT_ONCE,
-        description="The uids of those among them that are on their way out: they may still be there.",
-    )
-
-
 class Errors(ApiModel):
     """What the error policy goes by."""
 
@@ -189,10 +175,6 @@ class Errors(ApiModel):
     total: int = Field(
         default=0, description="Tasks that have failed since the type was made or last resumed."
     )
-    removed_consecutive: int = Field(
-        default=0, description="How many of those that failed in a row retention has removed."
-    )
-    removed_total: int = Field(default=0, description="How many of all that failed retention has removed.")
     suspended: str = Field(
         default="", max_length=1024, description="Why the type has suspended itself, until it is resumed."
     )
@@ -221,13 +203,12 @@ class TaskTypeStatus(StatusModel):
     shards: Shards | None = Field(default=None, description="The range of shards that are open.")
     counts: Counts | None = Field(
         default=None,
-        description="Tasks by phase, some seconds old while there is work; exact once it is done.",
+        description="The tasks that exist, by phase; some seconds old while there is work, then exact.",
     )
     waiting: int = Field(default=0, description="How many tasks wait for nothing but a slot.")
     waiting_since: Time | None = Field(
         default=None, description="Since when the first of them is due: its creation, or its notBefore."
     )
-    removed: Removed = Field(default_factory=Removed, description="Ended tasks that retention has removed.")
     errors: Errors = Field(default_factory=Errors, description="What the error policy goes by.")
     retry_budget: RetryBudgetStatus | None = Field(default=None, description="The retry budget's state.")
     conditions: Conditions = Field(

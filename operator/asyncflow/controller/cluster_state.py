@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from asyncflow.api.asynctask import AsyncTask
+from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.tables import SerializedTable, Table
 from asyncflow.core.attempt.naming import lock_name
@@ -153,7 +153,6 @@ class ClusterState:
             suspended_itself=error_policy.suspended_itself(task_type, census)
             if task_type is not None
             else "",
-            leaving=census.leaves(task_uid),
             jobs=jobs,
             pods=pods,
             gone=frozenset(job.uid for job in jobs if job.uid in self._gone),
@@ -188,7 +187,10 @@ class ClusterState:
             _log_invalid(body, error)
             return False
         self.tasks.put(uid, version, serialized(body), task)
-        self.census(task.type_key).put(uid, Entry.of(task))
+        census = self.census(task.type_key)
+        census.put(uid, Entry.of(task))
+        if task.status.phase is Phase.FAILED and (task_type := self.task_type(task.type_key)) is not None:
+            error_policy.latch(task_type, census)
         if task.status.phase.terminal and retry_now(task) is not None:
             self._asked[uid] = None
         else:
@@ -226,10 +228,8 @@ class ClusterState:
             return True  # a former type of this name had a last word
         if before is None or dry_run_subject(before) != dry_run_subject(task_type):
             self._dry_run_generation[key] = meta.generation
-        census, dry_run_generation = self.census(key), self._dry_run_generation[key]
-        error_policy.restore_from_status(task_type, census)
-        for uid in census.remove(task_type.status.removed.removing):
-            self._task_changed(uid)  # what was asked of it meanwhile was not heeded
+        dry_run_generation = self._dry_run_generation[key]
+        error_policy.restore_from_status(task_type, self.census(key))
         concerned = before is None or matters_to_tasks(before, dry_run_generation) != matters_to_tasks(
             task_type, dry_run_generation
         )

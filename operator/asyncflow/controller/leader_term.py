@@ -71,7 +71,7 @@ class LeaderTerm:
             self._garbage_collector,
             self._task_queue.add,
             utc_now,
-            removals=math.ceil(settings.deletions_per_second * settings.roll_seconds),
+            deletions=math.ceil(settings.deletions_per_second * settings.roll_seconds),
         )
         self._governor = Governor(client, state, self._admission, self._task_queue.add, utc_now)
 

@@ -25,7 +25,7 @@ from asyncflow.core.scheduling.retry_budget import withdraw
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.counts import with_counts
 from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
-from asyncflow.core.tasktype.retention import remaining, removable, removed
+from asyncflow.core.tasktype.retention import removable
 from asyncflow.core.tasktype.shards import FIRST, roll, split
 from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiClient, ApiError
@@ -61,7 +61,7 @@ class TypeReconciler:
         garbage_collector: who deletes what has to go.
         enqueue_task: has a task looked at.
         clock: the time.
-        removals: how many tasks may be on their way out at once.
+        deletions: how many tasks are handed to the garbage collector at once, at most.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class TypeReconciler:
         enqueue_task: Callable[[str], None],
         clock: Callable[[], datetime],
         *,
-        removals: int = 100,
+        deletions: int = 100,
     ) -> None:
         self._client = client
         self._state = state
@@ -85,7 +85,7 @@ class TypeReconciler:
         self._garbage_collector = garbage_collector
         self._enqueue_task = enqueue_task
         self._clock = clock
-        self._removals = removals
+        self._deletions = deletions
         self._due: defaultdict[TypeKey, set[Due]] = defaultdict(set)
         self._tried: dict[TypeKey, datetime] = {}
 
@@ -97,8 +97,6 @@ class TypeReconciler:
         """Do for a type what is due now, with one write of its status at most."""
         due = self._due.pop(key, set())
         census = self._state.census(key)
-        if Due.ROLL in due and census.holds:
-            await self._read_again(key)
         task_type = self._state.task_type(key)
         if task_type is None or task_type.metadata.deletion_timestamp is not None:
             return
@@ -129,7 +127,7 @@ class TypeReconciler:
         for uid in tokens.untold():
             self._enqueue_task(uid)
         if Due.ROLL in due:
-            self._sweep(key)
+            self._delete_finished(task_type, now)
 
     def _next_dry_run(self, task_type: TaskType, now: datetime) -> datetime:
         """Return when a type is tried next: a generation that was rejected, not before a while has passed."""
@@ -139,17 +137,6 @@ class TypeReconciler:
         return tried + TRY_AGAIN_AFTER
 
     # What the governors ask for
-
-    async def _read_again(self, key: TypeKey) -> None:
-        """Find out what became of a write that put tasks on record as removed and was not answered."""
-        try:
-            self._state.put_type(await self._client.get(TYPES, *key))
-        except ApiError as error:
-            if not error.not_found:
-                raise
-        task_type = self._state.task_type(key)
-        for uid in self._state.census(key).remove(task_type.status.removed.removing if task_type else ()):
-            self._enqueue_task(uid)
 
     def _governed(
         self, task_type: TaskType, status: TaskTypeStatus, due: set[Due], now: datetime
@@ -161,11 +148,7 @@ class TypeReconciler:
         if Due.ROLL in due:
             shards = roll(shards, census)
             waiting = self._admission.slots(key)
-            status = with_counts(task_type, status, census, waiting.waiting, waiting.waiting_since(), now)
-            going = removable(task_type, census, now, most=self._removals, free=self._is_free)
-            census.hold(going)
-            if going or status.removed.removing:
-                status = removed(status, census, going)
+            status = with_counts(status, census, waiting.waiting, waiting.waiting_since(), now)
         return status.model_copy(update={"shards": shards})
 
     def _is_free(self, uid: str) -> bool:
@@ -175,15 +158,12 @@ class TypeReconciler:
             return False
         return not self._state.jobs_of(uid) and not self._state.locks_of(uid)
 
-    def _sweep(self, key: TypeKey) -> None:
-        """Have those deleted that are on record as removed."""
-        task_type = self._state.task_type(key)
-        for uid in remaining(task_type.status, self._state.census(key)) if task_type is not None else ():
-            task = self._state.tasks.get(uid)
-            if task is None:
-                continue
-            meta = task.metadata
-            if task.status.phase.terminal and meta.deletion_timestamp is None:
+    def _delete_finished(self, task_type: TaskType, now: datetime) -> None:
+        """Have those tasks deleted whose retention is over, each in the version that was looked at."""
+        census = self._state.census((task_type.metadata.namespace, task_type.metadata.name))
+        for uid in removable(task_type, census, now, most=self._deletions, free=self._is_free):
+            if (task := self._state.tasks.get(uid)) is not None:
+                meta = task.metadata
                 self._garbage_collector.add(
                     Deletion(TASKS, meta.namespace, meta.name, uid, meta.resource_version)
                 )

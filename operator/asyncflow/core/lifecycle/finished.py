@@ -51,7 +51,7 @@ def _end_of_an_attempt(snapshot: Snapshot, status: AsyncTaskStatus) -> datetime 
 def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
     """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
     asked = retry_now(snapshot.task)
-    if asked is not None and not unfinished(snapshot) and not snapshot.leaving:
+    if asked is not None and not unfinished(snapshot):
         return _answer(snapshot, asked, now)
     actions: list[Action] = []
     wakes: list[datetime] = []

@@ -36,8 +36,6 @@ class Snapshot:
     """The first generation of the type whose Job is as it is now: its trial holds for those after it."""
     suspended_itself: str = ""
     """Why the type has suspended itself, if it has: errorPolicy."""
-    leaving: bool = False
-    """Whether retention is about to remove the task."""
     jobs: tuple[Execution, ...] = ()
     pods: tuple[PodView, ...] = ()
     gone: frozenset[str] = frozenset()

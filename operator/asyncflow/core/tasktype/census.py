@@ -6,7 +6,6 @@ governor asks costs the same whether a type has no finished tasks or a hundred t
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -39,8 +38,6 @@ class Census:
 
     tripped: str = ""
     """Why the type has suspended itself, from the first sight of it until a person resumes it."""
-    removed_in_a_row: int = 0
-    """How many of the tasks that failed in a row retention has removed."""
     last_success: Ending | None = None
     """The end of the last task that succeeded; failures before it are not in a row any more."""
     _since: Ending | None = None
@@ -53,8 +50,6 @@ class Census:
     _in_a_row: dict[str, Ending] = field(default_factory=dict)
     _in_all: dict[str, Ending] = field(default_factory=dict)
     _endings: dict[Phase, list[tuple[Ending, str]]] = field(default_factory=dict)
-    _leaving: dict[str, None] = field(default_factory=dict)
-    _held: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -78,7 +73,6 @@ class Census:
         entry = self._entries.pop(uid, None)
         if entry is not None:
             self._discount(uid, entry)
-        self._leaving.pop(uid, None)
 
     def assign(self, uid: str, shard: int) -> None:
         """Count a task to a shard from the moment when that is about to be written."""
@@ -90,7 +84,6 @@ class Census:
         """Let failures that ended until then not be in a row any more: a task succeeded."""
         if self.last_success is None or self.last_success < ending:
             self.last_success = ending
-            self.removed_in_a_row = 0
             _forget_until(self._in_a_row, ending)
 
     def count_from(self, ending: Ending) -> None:
@@ -100,38 +93,8 @@ class Census:
             _forget_until(self._in_a_row, ending)
             _forget_until(self._in_all, ending)
 
-    def hold(self, uids: Iterable[str]) -> None:
-        """Note which tasks are about to be removed: they may not begin anew until that is settled."""
-        self._held.update(uids)
-
-    @property
-    def holds(self) -> bool:
-        """Whether tasks are held of which it is not known yet whether they are on record as removed."""
-        return bool(self._held)
-
-    def remove(self, uids: Iterable[str]) -> list[str]:
-        """Note which tasks are on their way out: they were counted, once and for all, as removed.
-
-        Returns:
-            The tasks that were held and are not among them: they may begin anew.
-        """
-        entries = self._entries
-        for uid in self._leaving:
-            if uid in entries:
-                self._phases[entries[uid].phase] += 1
-        self._leaving = dict.fromkeys(uids)
-        for uid in self._leaving:
-            if uid in entries:
-                self._phases[entries[uid].phase] -= 1
-            self._in_a_row.pop(uid, None)
-            self._in_all.pop(uid, None)
-        released = [uid for uid in self._held if uid not in self._leaving]
-        self._held.clear()
-        return released
-
     def _count(self, uid: str, entry: Entry) -> None:
-        if uid not in self._leaving:
-            self._phases[entry.phase] += 1
+        self._phases[entry.phase] += 1
         if not entry.phase.terminal:
             self._open[uid] = None
         if entry.shard is not None:
@@ -145,7 +108,7 @@ class Census:
             self._endings[entry.phase] = self._rebuilt(entry.phase)
         if entry.phase is Phase.SUCCEEDED:
             self.succeeded(entry.ending)
-        elif entry.phase is Phase.FAILED and uid not in self._leaving:
+        elif entry.phase is Phase.FAILED:
             self._count_failure(uid, entry.ending)
 
     def _count_failure(self, uid: str, ending: Ending) -> None:
@@ -159,8 +122,7 @@ class Census:
         return sorted((e.ending, uid) for uid, e in self._entries.items() if e.phase is phase and e.ending)
 
     def _discount(self, uid: str, entry: Entry) -> None:
-        if uid not in self._leaving:
-            self._phases[entry.phase] -= 1
+        self._phases[entry.phase] -= 1
         self._open.pop(uid, None)
         self._in_a_row.pop(uid, None)
         self._in_all.pop(uid, None)
@@ -173,7 +135,7 @@ class Census:
     # What is asked
 
     def phase(self, phase: Phase) -> int:
-        """Return how many tasks are in a phase, without those that are on their way out."""
+        """Return how many tasks are in a phase."""
         return self._phases[phase]
 
     def entry(self, uid: str) -> Entry | None:
@@ -195,20 +157,12 @@ class Census:
     @property
     def failures_in_a_row(self) -> int:
         """How many tasks have failed since the last success, in order of ending."""
-        return len(self._in_a_row) + self.removed_in_a_row
+        return len(self._in_a_row)
 
     @property
     def failures_in_all(self) -> int:
         """How many of the tasks that are there have failed since the type was made or last resumed."""
         return len(self._in_all)
-
-    def is_counted(self, uid: str) -> tuple[bool, bool]:
-        """Tell whether a task is among those that failed in a row, and among all that failed."""
-        return uid in self._in_a_row, uid in self._in_all
-
-    def leaves(self, uid: str) -> bool:
-        """Tell whether a task is on its way out, or about to be."""
-        return uid in self._leaving or uid in self._held
 
     def ended_before(self, phase: Phase, moment: datetime, most: int) -> list[tuple[Ending, str]]:
         """Return tasks that are in a terminal phase since before a moment, the first to end first.
@@ -224,7 +178,7 @@ class Census:
                 found[uid] = (ending, uid)
         for item in found.values():
             heapq.heappush(heap, item)
-        return [item for item in found.values() if item[1] not in self._leaving]
+        return list(found.values())
 
 
 def _forget_until(failures: dict[str, Ending], ending: Ending) -> None:

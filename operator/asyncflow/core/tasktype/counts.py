@@ -2,15 +2,19 @@
 
 from datetime import datetime
 
+from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import Condition, find_condition, with_condition
-from asyncflow.api.tasktype import THROTTLED, TaskType, TaskTypeStatus
+from asyncflow.api.tasktype import THROTTLED, Counts, TaskTypeStatus
 from asyncflow.core.tasktype.census import Census
 from asyncflow.core.tasktype.error_policy import with_failure_counts
-from asyncflow.core.tasktype.retention import counts
+
+
+def counts(census: Census) -> Counts:
+    """Return how many tasks of a type there are in each phase."""
+    return Counts(**{phase.value.lower(): census.phase(phase) for phase in Phase})
 
 
 def with_counts(
-    task_type: TaskType,
     status: TaskTypeStatus,
     census: Census,
     waiting: int,
@@ -20,7 +24,6 @@ def with_counts(
     """Return a type's status with its tasks counted.
 
     Args:
-        task_type: the type.
         status: its status, as it is about to be written.
         census: its tasks.
         waiting: how many of them wait for nothing but a slot.
@@ -28,7 +31,7 @@ def with_counts(
         now: the moment.
     """
     since = since.replace(microsecond=0) if since is not None else None  # as it will be read again
-    update = {"counts": counts(task_type, census), "waiting": waiting, "waiting_since": since}
+    update = {"counts": counts(census), "waiting": waiting, "waiting_since": since}
     status = with_failure_counts(status, census).model_copy(update=update)
     if not waiting and find_condition(status.conditions, THROTTLED) is None:
         return status

@@ -21,17 +21,17 @@ def restore_from_status(task_type: TaskType, census: Census) -> None:
         census.count_from((errors.resume_time, AFTER_ALL))
     if errors.last_success_time is not None:
         census.succeeded((errors.last_success_time, ""))
-    if census.last_success is None or census.last_success[0] == errors.last_success_time:
-        census.removed_in_a_row = errors.removed_consecutive
+    latch(task_type, census)
 
 
 def suspended_itself(task_type: TaskType, census: Census) -> str:
-    """Return why a type starts no more attempts, if its tasks have failed too often; else nothing.
+    """Return why a type starts no more attempts, if its tasks have failed too often; else nothing."""
+    return census.tripped or task_type.status.errors.suspended or _past(task_type, census)
 
-    So it is from the first sight of the failure on, before it is on record, until a person resumes the type.
-    """
-    census.tripped = census.tripped or task_type.status.errors.suspended or _past(task_type, census)
-    return census.tripped
+
+def latch(task_type: TaskType, census: Census) -> None:
+    """Keep a type suspended from the failure that is one too many on, until it is resumed."""
+    census.tripped = suspended_itself(task_type, census)
 
 
 def evaluate(task_type: TaskType, status: TaskTypeStatus, census: Census, now: datetime) -> TaskTypeStatus:
@@ -47,10 +47,11 @@ def evaluate(task_type: TaskType, status: TaskTypeStatus, census: Census, now: d
     if asked is not None:
         moment = now.replace(microsecond=0)  # as it will be read again
         census.count_from((moment, AFTER_ALL))
-        census.removed_in_a_row, census.tripped = 0, ""
+        census.tripped = ""
         errors = Errors(resumed=asked, resume_time=moment, last_success_time=errors.last_success_time)
         task_type = task_type.model_copy(update={"status": status.model_copy(update={"errors": errors})})
-    why = suspended_itself(task_type, census)
+    latch(task_type, census)
+    why = census.tripped
     errors = errors.model_copy(update={"suspended": why})
     reason, message = "Active", ""
     if task_type.spec.suspend:
@@ -73,21 +74,10 @@ def with_failure_counts(status: TaskTypeStatus, census: Census) -> TaskTypeStatu
     last = census.last_success
     update: dict[str, object] = {
         "consecutive": census.failures_in_a_row,
-        "total": census.failures_in_all + status.errors.removed_total,
-        "removed_consecutive": census.removed_in_a_row,
+        "total": census.failures_in_all,
         "last_success_time": last[0] if last is not None else None,
     }
     return status.model_copy(update={"errors": status.errors.model_copy(update=update)})
-
-
-def without(status: TaskTypeStatus, census: Census, uids: list[str]) -> TaskTypeStatus:
-    """Return a type's status in which tasks that are about to be removed stay counted as failed."""
-    errors, counted_so = status.errors, [census.is_counted(uid) for uid in uids]
-    update = {
-        "removed_consecutive": census.removed_in_a_row + sum(in_a_row for in_a_row, _ in counted_so),
-        "removed_total": errors.removed_total + sum(in_all for _, in_all in counted_so),
-    }
-    return status.model_copy(update={"errors": errors.model_copy(update=update)})
 
 
 def _asked(task_type: TaskType) -> str | None:
@@ -99,7 +89,7 @@ def _asked(task_type: TaskType) -> str | None:
 def _past(task_type: TaskType, census: Census) -> str:
     policy, meta = task_type.spec.error_policy, task_type.metadata
     in_a_row = census.failures_in_a_row
-    in_all = census.failures_in_all + task_type.status.errors.removed_total
+    in_all = census.failures_in_all
     if policy.max_consecutive is not None and in_a_row >= policy.max_consecutive:
         what = f"{in_a_row} tasks failed in a row (errorPolicy.maxConsecutive: {policy.max_consecutive})"
     elif policy.max_total is not None and in_all >= policy.max_total:
