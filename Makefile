@@ -81,12 +81,14 @@ format: $(READY) ## Format the code
 	@$(VENV)/bin/ruff format .
 
 .PHONY: manifests
-manifests: $(READY) ## Generate the CRDs and the admission policy from the models
+manifests: $(READY) ## Generate the CRDs, the admission policy and the reference pages
 	@$(RUN) -m asyncflow crds crds
+	@$(RUN) -m asyncflow reference docs/reference
 
 .PHONY: verify
 verify: $(READY) ## Fail if a generated file differs from its source
 	@$(RUN) -m asyncflow crds crds --check
+	@$(RUN) -m asyncflow reference docs/reference --check
 
 .PHONY: image
 image: $(READY) ## Build the operator's image

@@ -28,7 +28,7 @@ class FaultyProxy:
         self._server = control_plane.url
         self._tls = ssl.create_default_context(cafile=str(control_plane.ca_file))
         self._loop = asyncio.new_event_loop()
-        self._silent: set[str] = set()
+        self._silent: set[web.StreamResponse] = set()
         self._held: set[str] = set()
         self._refused: dict[str, int] = {}
         self._errors: dict[str, int] = {}
@@ -43,7 +43,7 @@ class FaultyProxy:
         """Let the open watches of resources hear nothing more; watches that are opened later do."""
         for response, resource in list(self._watches.items()):
             if resource in resources:
-                self._silent.add(str(id(response)))
+                self._silent.add(response)
 
     def hold(self, *resources: str) -> None:
         """End the open watches of resources, and answer no new watch of them until `release`."""
@@ -156,13 +156,14 @@ class FaultyProxy:
                     if (code := self._errors.pop(resource, None)) is not None:
                         await response.write(_error_event(code))
                 async for chunk in answer.content.iter_any():
-                    if str(id(response)) not in self._silent:
+                    if response not in self._silent:
                         await response.write(chunk)
                 await response.write_eof()
             except (ConnectionError, aiohttp.ClientError):
                 pass
             finally:
                 self._watches.pop(response, None)
+                self._silent.discard(response)
             return response
 
 

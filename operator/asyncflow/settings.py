@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     resync_seconds: float = Field(
         default=300,
         ge=1,
-        description="How often the store is compared with a full list, lest a deletion be missed.",
+        description="How often the store is compared with a full list, so that no deletion is missed.",
     )
     lease_seconds: float = Field(
         default=15,
@@ -62,7 +62,7 @@ class Settings(BaseSettings):
         default=10,
         ge=1,
         le=20,
-        description="How long a write may be under way: a new leader waits so long for a former one's.",
+        description="How long a write may be in flight: a new leader waits so long for a former one's.",
     )
     lease_namespace: str = Field(
         default_factory=_own_namespace,
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="Where /healthz and /readyz are served.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
-    stop_seconds: float = Field(default=10, ge=0, description="How long work under way may take at a stop.")
+    stop_seconds: float = Field(default=10, ge=0, description="How long work in flight may take at a stop.")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Settings":

@@ -249,7 +249,7 @@ class SimulatedOperator:
         return True
 
     def answer(self, choice: int, *, lost: bool = False) -> bool:
-        """Have a request that is under way carried out and answered; a lost answer looks like an error."""
+        """Have a request that is in flight carried out and answered; a lost answer looks like an error."""
         if not self.running:
             return False
         key = sorted(self.running)[choice % len(self.running)]

@@ -38,7 +38,7 @@ class Process:
 
 @dataclass
 class Request:
-    """A request of an operator, under way."""
+    """A request of an operator, in flight."""
 
     method: str
     resource: Resource

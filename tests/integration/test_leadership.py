@@ -284,7 +284,7 @@ class TestChangeOfHands:
         assert (former["holderIdentity"], now["holderIdentity"]) == (leader.identity, other.identity)
         pause = moment(now["acquireTime"]) - moment(former["renewTime"])
         assert LEASE_SECONDS <= pause <= LEASE_SECONDS + timedelta(seconds=10)
-        assert "until then a write of a former leader may be under way" in other.log.read_text()
+        assert "until then a write of a former leader may be in flight" in other.log.read_text()
 
     def test_a_leader_that_ends_in_order_gives_the_lease_back(
         self, ns: Namespace, leader: OperatorProcess, other: OperatorProcess, system: Namespace
@@ -293,7 +293,7 @@ class TestChangeOfHands:
             assert leader.stop() == 0
 
         Load(ns).run(stop)
-        assert "may be under way" not in other.log.read_text(), "nothing had to be waited out"
+        assert "may be in flight" not in other.log.read_text(), "nothing had to be waited out"
         assert held_by(other)({"spec": lease_of(system)})
 
     def test_a_leader_without_work_under_way_ends_sooner_than_its_lease_would(
@@ -304,7 +304,7 @@ class TestChangeOfHands:
         lease = lease_of(system)
         assert lease["holderIdentity"] == ""
         assert moment(lease["renewTime"]) - told < LEASE_SECONDS
-        assert "stopping: no more work is taken up" in leader.log.read_text()[said:]
+        assert "stopping: finishing in-flight work" in leader.log.read_text()[said:]
 
     def test_a_leader_that_was_stopped_past_its_lease_writes_nothing_any_more(
         self,
@@ -330,7 +330,7 @@ class TestChangeOfHands:
         watched.wait_ready()
         ns.task("last", payload={"exits": [1, 0]})
         ns.wait_ended(["last"])
-        assert "not leading any more: standing by" in watched.log.read_text()
+        assert "lost leader Lease, standing by" in watched.log.read_text()
         ours = [write for write in witness.writes[before:] if LEASE not in write]  # that one is a swap
         assert ours == []
         assert held_by(leader)({"spec": lease_of(system)})

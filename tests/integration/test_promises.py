@@ -265,8 +265,8 @@ class TestSettingsThatContradict:
         ns.task("b")
         ns.wait_phase("b", "Succeeded")
         invalid = ns.condition("AsyncTask", "a", "Invalid")
-        assert (invalid["reason"], "onNodeLost: Wait" in invalid["message"]) == ("SettingsContradict", True)
-        ns.wait_event("a", "SettingsContradict")
+        assert (invalid["reason"], "onNodeLost: Wait" in invalid["message"]) == ("ConflictingSettings", True)
+        ns.wait_event("a", "ConflictingSettings")
         assert ns.get("Job", "a-0-1") is None
         assert ns.all("Lease") == []
 
@@ -455,7 +455,7 @@ class TestRetryBudget:
             if len(retried) >= self.MINIMUM:
                 break
         short = ns.condition("TaskType", "t", "RetryBudgetExhausted", seconds=20)
-        assert short["reason"] == "RetriesWait"
+        assert short["reason"] == "BudgetExhausted"
         left = next(name for name in names if name not in retried)
         ns.wait("AsyncTask", left, says("Waiting", "RetryBudgetExhausted"))
         operator.kill()
@@ -464,7 +464,7 @@ class TestRetryBudget:
         for body in bodies.values():
             assert attempts(body, "outcome") == [("Failed",), ("Succeeded",)]
         kind = ns.condition("TaskType", "t", "RetryBudgetExhausted", status="False")
-        assert kind["reason"] == "TokensLeft"
+        assert kind["reason"] == "BudgetAvailable"
         bucket = (ns.get("TaskType", "t") or {})["status"]["retryBudget"]
         assert 0 <= bucket["tokens"] <= self.MINIMUM
 
@@ -500,7 +500,7 @@ class TestLocks:
                 together += bool(live)
                 continue
             if event == "ADDED":
-                assert live == [], "another attempt with this key is under way"
+                assert live == [], "another attempt with this key is in flight"
                 live.append(name)
                 order.append(name)
                 tokens.append(json.loads(job["metadata"]["annotations"][LEASE])["token"])
@@ -581,7 +581,7 @@ class TestNodeLost:
             "LeaseExpired",
             "Waived",
         )
-        assert body["status"]["timeouts"] == 1, "an attempt that outlived its lease is a time-out"
+        assert body["status"]["timeouts"] == 1, "an attempt that outlived its lease is a timeout"
         assert "not proven" in ns.wait_event("a", "ReplacedUnsafe")["message"]
 
     def test_a_node_out_of_service_is_proof(
@@ -634,6 +634,6 @@ class TestNodeLost:
             1,
             "Unknown",
             "Fenced",
-            "an administrator's word: I saw it burn",
+            "confirmed by an administrator: I saw it burn",
         )
         assert "I saw it burn" in ns.wait_event("a", "Fenced")["message"]

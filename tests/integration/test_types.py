@@ -23,7 +23,7 @@ def running(ns: Namespace) -> list[str]:
 
 
 def wait_running(ns: Namespace, number: int) -> None:
-    """Wait until so many attempts are under way."""
+    """Wait until so many attempts are in flight."""
     for _ in ns.watch("Job", seconds=30):
         if len(running(ns)) == number:
             return
@@ -49,7 +49,7 @@ class TestThrottle:
         kind = ns.wait("TaskType", "t", lambda body: body["status"].get("waiting") == 6)
         tasks = ns.all("AsyncTask")
         assert kind["status"]["waitingSince"] == min(t["metadata"]["creationTimestamp"] for t in tasks)
-        assert ns.condition("TaskType", "t", "Throttled")["reason"] == "TasksWait"
+        assert ns.condition("TaskType", "t", "Throttled")["reason"] == "ConcurrencyLimitReached"
         waiting = [t for t in tasks if t["metadata"]["name"] not in running(ns)]
         assert [t["status"] for t in waiting] == [{"phase": "Pending"}] * 6, (
             "a task that waits costs no write"

@@ -37,10 +37,12 @@ def behind(
     made = OperatorProcess(
         proxy.kubeconfig(operator_kubeconfig, tmp_path / "kubeconfig"), tmp_path / "operator.log"
     )
-    made.start()
-    yield made
-    log = made.log.read_text()
-    assert made.stop() == 0, log[-5000:]
+    try:
+        made.start()
+        yield made
+    finally:
+        code = made.stop()
+    assert code == 0, made.log.read_text()[-5000:]
 
 
 def counted(ns: Namespace, pending: int, *, seconds: float) -> None:

@@ -18,7 +18,7 @@ def place(task: Body) -> Place:
 def order_violations(tasks: Iterable[Body], first_starts: Sequence[tuple[str, int]]) -> int:
     """Count the first attempts that began while a task with a better place was left waiting.
 
-    All tasks were there before the first start. Creates that are under way at the same time may arrive in any
+    All tasks were there before the first start. Creates that are in flight at the same time may arrive in any
     order, and there are as many as there are slots, at most: who comes after so many more was left waiting.
 
     Args:

@@ -153,7 +153,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule(begins=st.lists(st.booleans(), max_size=8), choice=st.integers(0, 3), look=st.booleans())
     def the_operator_works_a_little(self, begins: list[bool], choice: int, look: bool) -> None:
-        """Several requests may be under way, and be answered in any order."""
+        """Several requests may be in flight, and be answered in any order."""
         if look:
             self.ask(Due.ROLL)
         self.operator.hear()

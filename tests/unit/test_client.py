@@ -88,7 +88,7 @@ async def test_a_token_that_cannot_be_read_for_a_moment_is_no_end(
     settings.refresh_api_key_hook = renew
     times = itertools.count(step=TOKEN_SECONDS)
     client = ApiClient(Connection(settings, clock=lambda: next(times)))
-    with pytest.raises(ApiUnreachable, match="token can't be read"):
+    with pytest.raises(ApiUnreachable, match="failed to read bearer token"):
         await client.get(JOBS, "shop", "a")
     for _ in range(3):
         await client.get(JOBS, "shop", "a")

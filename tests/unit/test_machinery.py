@@ -14,7 +14,7 @@ LIMIT = 10
 
 
 class LeaderTerm:
-    """LeaderTerm that can be held up and told to fail."""
+    """Work that can be held up and told to fail."""
 
     def __init__(self) -> None:
         self.done: list[str] = []

@@ -1,4 +1,4 @@
-"""The smaller parts of the core: back-off, leases, names, the Job, the environment."""
+"""The smaller parts of the core: backoff, leases, names, the Job, the environment."""
 
 import re
 from pathlib import Path

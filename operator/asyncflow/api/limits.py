@@ -132,7 +132,7 @@ class Retry(ApiModel):
 
     max_retries: Count = Field(
         default=3,
-        description="How many failed attempts of one task are retried; time-outs are counted apart.",
+        description="How many failed attempts of one task are retried; timeouts are counted separately.",
     )
     max_timeouts: Count = Field(
         default=3, description="How many attempts of one task that ran into a deadline are retried."
@@ -159,7 +159,7 @@ class Retry(ApiModel):
     on_unknown_outcome: Policy = Field(
         default="Retry",
         description="After an attempt that is proven dead and whose result nobody knows: Retry (charged as a "
-        "failure, or as a time-out if its lease had run out), Fail, or Hold for a person's decision.",
+        "failure, or as a timeout if its lease had run out), Fail, or Hold for a person's decision.",
     )
 
 

@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 
 
 class ApiModel(BaseModel):
-    """A part of a Kubernetes object: camelCase outside, frozen inside, unknown fields passed over."""
+    """A part of a Kubernetes object: camelCase outside, frozen inside, unknown fields ignored."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 

@@ -32,7 +32,7 @@ STOP_REASON_ANNOTATION: Final = f"{GROUP}/stop-reason"
 """Set on a Job together with the deadline that stops it: why its attempt was ended from outside."""
 
 CONFIRMED_DEAD_ANNOTATION: Final = f"{GROUP}/confirmed-dead"
-"""On a task: an administrator's word that an attempt's processes are dead: its pod's uid, then a note."""
+"""On a task: an administrator confirms that an attempt's processes are dead: its pod's uid, then a note."""
 DECISION_ANNOTATION: Final = f"{GROUP}/decision"
 """On a task that asks: ``retry``, ``fail`` or ``succeed``, the uid of the attempt's Job, then a note."""
 RETRY_NOW_ANNOTATION: Final = f"{GROUP}/retry-now"

@@ -2,7 +2,7 @@
 
 A CRD's schema is OpenAPI v3.0 without references, without ``null`` and with a type everywhere (Kubernetes:
 "Specifying a structural schema"). pydantic speaks JSON Schema 2020-12; this module translates what the models
-use and refuses what it does not know, so that nothing is lost without a word.
+use and refuses what it does not know, so that nothing is lost silently.
 """
 
 from typing import Any

@@ -50,8 +50,8 @@ class ErrorPolicy(ApiModel):
     )
     max_total: Limit | None = Field(
         default=None,
-        description="Suspend the type once so many tasks have failed since it was made or last resumed. Tasks "
-        "that were deleted, also by retention, are not counted.",
+        description="Suspend the type once so many tasks have failed since it was made or last resumed. "
+        "Tasks that were deleted, also by retention, are not counted.",
     )
 
 

@@ -17,6 +17,7 @@ from asyncflow import __version__
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.crds import manifests
 from asyncflow.cli import watch as watching
+from asyncflow.cli.reference import pages
 from asyncflow.kube.connection import ConnectionFailed, connect
 from asyncflow.logs import configure_logging
 from asyncflow.settings import Settings
@@ -93,7 +94,21 @@ def crds(
     if directory is None:
         typer.echo("---\n".join(manifests().values()), nl=False)
         return
-    stale = [name for name, text in manifests().items() if _text(directory / name) != text]
+    _generate(manifests(), directory, check=check)
+
+
+@app.command(hidden=True)
+def reference(
+    directory: Annotated[Path, typer.Argument(help="Where the pages are.")],
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
+) -> None:
+    """Write the generated pages of the documentation."""
+    _generate(pages(), directory, check=check)
+
+
+def _generate(files: dict[str, str], directory: Path, *, check: bool) -> None:
+    """Write generated files, or fail if one differs from what would be written."""
+    stale = [name for name, text in files.items() if _text(directory / name) != text]
     if check:
         for name in stale:
             typer.echo(
@@ -102,7 +117,7 @@ def crds(
         sys.exit(1 if stale else 0)
     directory.mkdir(parents=True, exist_ok=True)
     for name in stale:
-        (directory / name).write_text(manifests()[name])
+        (directory / name).write_text(files[name])
         typer.echo(f"wrote {directory / name}")
 
 

@@ -168,7 +168,7 @@ class ClusterState:
         )
 
     def orphaned(self, lock: LockView) -> bool:
-        """Tell whether a lock's holder is of a task that is over, and nothing tells of its end."""
+        """Tell whether a lock's holder is of a task that is over, and there is no evidence of its end."""
         task, jobs = self.tasks.get(lock.task_uid), self._jobs_of.get(lock.task_uid, {})
         if task is not None and not (task.status.phase.terminal and jobs):
             return False
@@ -225,7 +225,7 @@ class ClusterState:
         key = (meta.namespace, meta.name)
         _point(self._type_uids, key, meta.uid, self._types)
         if self._type_uids[key] != meta.uid:
-            return True  # a former type of this name had a last word
+            return True  # a late event of a former type of this name
         if before is None or dry_run_subject(before) != dry_run_subject(task_type):
             self._dry_run_generation[key] = meta.generation
         dry_run_generation = self._dry_run_generation[key]
@@ -265,7 +265,7 @@ class ClusterState:
         return True
 
     def drop_job(self, uid: str) -> None:
-        """Mark a Job as gone. It is remembered until its attempt is judged; its pods bear witness."""
+        """Mark a Job as gone. It is remembered until its attempt is judged; its pods are evidence."""
         job = self.jobs.get(uid)
         if job is None:
             return
@@ -278,7 +278,7 @@ class ClusterState:
         self._task_changed(job.task_uid)
 
     def _needed(self, job: Execution) -> bool:
-        """Tell whether a Job that is gone still has to bear witness: for its task, or for a lock."""
+        """Tell whether a Job that is gone is still needed as evidence: for its task, or for a lock."""
         if any(lock.attempt_number == job.attempt.number for lock in self.locks_of(job.task_uid)):
             return True
         task = self.tasks.get(job.task_uid)
@@ -331,7 +331,7 @@ class ClusterState:
         self._nodes[node.name] = node
 
     def drop_node(self, name: str) -> None:
-        """Forget a node that is no more: it can't tell of anything."""
+        """Forget a node that is no more: it is no evidence."""
         self._nodes.pop(name, None)
 
     def note_pods_listed(self, job_uid: str, task_uid: str, now: datetime, there: Iterable[str] = ()) -> None:
@@ -392,7 +392,7 @@ class ClusterState:
 
 
 def _point(index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]) -> None:
-    """Let a name point to an object, unless it does to a newer one: an older's last word may come late."""
+    """Let a name point to an object, unless it does to a newer one: events of older ones may come late."""
     current = index.get(key)
     if current is None or table.version(current) < table.version(uid):
         index[key] = uid
@@ -429,7 +429,7 @@ def _identity(body: Body) -> tuple[str, int]:
 def _log_invalid(body: Body, error: ValidationError) -> None:
     meta = body.get("metadata", {})
     logger.error(
-        "%s %s/%s can't be read and is passed over: %s",
+        "skipping invalid %s %s/%s: %s",
         body.get("kind", "object"),
         meta.get("namespace"),
         meta.get("name"),

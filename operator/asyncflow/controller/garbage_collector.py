@@ -10,7 +10,7 @@ from asyncflow.kube.client import JOBS, ApiClient, ApiError, ApiUnreachable, Not
 logger = logging.getLogger(__name__)
 
 PAUSE_AFTER_ERROR = 5.0
-"""Seconds without removals when the API server does not do its part."""
+"""Seconds without deletions after an error of the API server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class GarbageCollector:
             try:
                 await self.delete_one()
             except (ApiError, ApiUnreachable, NotLeading) as error:
-                logger.warning("removals are held up: %s", error)
+                logger.warning("failed to delete an object, retrying: %s", error)
                 await asyncio.sleep(PAUSE_AFTER_ERROR)
             await asyncio.sleep(max(0.0, began + self._pause - clock()))
 

@@ -1,4 +1,4 @@
-"""What an operator does while it leads. Nothing of it outlives a lost leadership: the next begins anew."""
+"""What an operator does while it leads. Nothing of it outlives the term: the next begins from scratch."""
 
 import asyncio
 import logging
@@ -99,7 +99,7 @@ class LeaderTerm:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list["asyncio.Task[None]"]]:
-        """Work until the block ends. What is under way then is cut off: `finish` before, to let it end."""
+        """Work until the block ends. What is in flight then is cut off: `finish` before, to let it end."""
         tasks = [
             asyncio.create_task(self._guard(name, work), name=name)
             for name, work in (
@@ -108,7 +108,7 @@ class LeaderTerm:
                 ("events", self._recorder.run()),
                 ("types", self._type_queue.run()),
                 ("tasks", self._task_queue.run()),
-                ("removals", self._garbage_collector.run()),
+                ("garbage collector", self._garbage_collector.run()),
                 ("running attempts", self._look_at_asked()),
                 ("stuck-task governor", self._every(self._settings.stuck_seconds, self._govern_all)),
                 ("split governor", self._every(self._settings.split_seconds, self._split_all)),
@@ -123,7 +123,7 @@ class LeaderTerm:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def finish(self, tasks: list["asyncio.Task[None]"], seconds: float) -> None:
-        """Take up no more work, and let what is under way end within so many seconds."""
+        """Take up no more work, and let what is in flight end within so many seconds."""
         self._task_queue.stop()
         self._type_queue.stop()
         await asyncio.wait([t for t in tasks if t.get_name() in ("types", "tasks")], timeout=seconds)
@@ -139,8 +139,8 @@ class LeaderTerm:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            self._failure = f"{name} ended: {error!r}"
-            logger.exception("%s ended; the operator has to be restarted", name)
+            self._failure = f"{name} failed, restart required: {error!r}"
+            logger.exception("%s failed, restart required", name)
 
     # What has changed
 
@@ -177,7 +177,7 @@ class LeaderTerm:
         try:
             await self._governor.tick(key)
         except (ApiError, ApiUnreachable) as error:
-            logger.warning("running attempts of TaskType %s can't be looked at: %s", "/".join(key), error)
+            logger.warning("failed to check running attempts of TaskType %s: %s", "/".join(key), error)
 
     def ask(self, key: TypeKey, due: Due) -> None:
         """Have a type's shards and counts looked at."""

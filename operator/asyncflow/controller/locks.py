@@ -100,7 +100,7 @@ class Locks:
         self._state.drop_lock(lock.uid)
 
     async def free_of_deleted(self, task_uid: str) -> None:
-        """Free the locks of a task that was deleted, where its Job or pod bears witness of the end."""
+        """Free the locks of a task that was deleted, where its Job or pod is evidence of the end."""
         for lock in self._state.locks_of(task_uid):
             for job in self._state.jobs_of(task_uid):
                 gone = self._state.gone(job.uid)
@@ -109,5 +109,8 @@ class Locks:
                 pod = telling_pod(self._state.pods_of(task_uid), job.uid)
                 ending = judge(job, pod, gone=gone, looked=True)
                 if ending is not None and ending.proof is not None:
-                    logger.info("lock %s is free: its holder's task was deleted and it is dead", lock.name)
+                    logger.info(
+                        "released lock %s: the task of its holder was deleted, and the attempt is dead",
+                        lock.name,
+                    )
                     await self.free(release(lock))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from asyncflow.core.lifecycle.running import BACKLOG
+from asyncflow.api import reasons
 from asyncflow.kube.client import CORE_EVENTS, ApiClient, Body
 
 KNOWN_FOR = timedelta(seconds=5)
@@ -33,7 +33,7 @@ class Explainer:
         self._namespaces: dict[str, _Known] = {}
 
     async def explain(self, namespace: str, job_uid: str) -> tuple[str, str]:
-        """Return a word and a sentence on why a Job has no pod.
+        """Return reason and message of why a Job has no pod.
 
         Raises:
             ApiError, ApiUnreachable: the events could not be read.
@@ -47,8 +47,8 @@ class Explainer:
             known.until = now + max(KNOWN_FOR, 50 * (now - began))
         message = known.messages.get(job_uid)
         if message is None:
-            return BACKLOG, "the Job controller has not made the pod yet"
-        return ("QuotaExceeded" if "exceeded quota" in message else "PodNotCreated"), message
+            return reasons.JOB_CONTROLLER_BACKLOG, "the Job controller has not created the pod yet"
+        return (reasons.QUOTA_EXCEEDED if "exceeded quota" in message else reasons.POD_NOT_CREATED), message
 
     async def _read(self, namespace: str) -> dict[str, str]:
         newest: dict[str, tuple[str, str]] = {}

@@ -83,7 +83,7 @@ class Operator:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Lead and work, or stand by, until the block ends; then finish what is under way."""
+        """Lead and work, or stand by, until the block ends; then finish what is in flight."""
         leading = asyncio.create_task(self._lead_and_stand_by(), name="leadership")
         following = [reflector.follow() for reflector in (*self._jobs, *self._pods)]
         reading = [asyncio.create_task(self._guard(work)) for work in (self._keep_reading(), *following)]
@@ -103,10 +103,10 @@ class Operator:
             while True:
                 await self.elector.acquire()
                 await self._lead()
-                logger.warning("not leading any more: standing by")
+                logger.warning("lost leader Lease, standing by")
         except Exception as error:
-            self._failure = f"leadership ended: {error!r}"
-            logger.exception("leadership ended; the operator has to be restarted")
+            self._failure = f"leader election failed, restart required: {error!r}"
+            logger.exception("leader election failed, restart required")
 
     async def _lead(self) -> None:
         """Read the cluster and work, until the leadership is lost."""
@@ -131,7 +131,7 @@ class Operator:
                     await asyncio.Event().wait()
                 finally:
                     if self._stopping:
-                        logger.info("stopping: no more work is taken up")
+                        logger.info("stopping: finishing in-flight work")
                         await work.finish(tasks, self.settings.stop_seconds)
         finally:
             self._work = None
@@ -149,11 +149,11 @@ class Operator:
         try:
             await work
         except Exception as error:
-            self._failure = f"the cluster is not followed any more: {error!r}"
-            logger.exception("the cluster is not followed any more; the operator has to be restarted")
+            self._failure = f"watch loop failed, restart required: {error!r}"
+            logger.exception("watch loop failed, restart required")
 
     async def _keep_reading(self) -> None:
-        """Read all anew from time to time: soon, if changes were missed, or a request had no answer."""
+        """List everything from time to time: soon, if changes were missed, or a request had no answer."""
         while True:
             await asyncio.sleep(min(self.settings.resync_seconds, RESYNC_CHECK))
             due = time.monotonic() >= self._read_time + self.settings.resync_seconds
@@ -162,7 +162,7 @@ class Operator:
             try:
                 await self._sync()
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("the cluster can't be read, and is tried again: %s", error)
+                logger.warning("failed to list resources, retrying: %s", error)
 
     def relisted(self) -> None:
         """Note that kopf has listed a resource again: what was deleted meanwhile it does not tell."""
@@ -179,7 +179,7 @@ class Operator:
                     "the API server does not serve %s%s", " and ".join(sorted(missing)), INSTALL_CRDS
                 )
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("the cluster can't be read yet: %s%s", error, _advice(error))
+                logger.warning("failed to list resources, retrying: %s%s", error, _advice(error))
             await asyncio.sleep(START_PAUSE)
 
     @property
@@ -192,7 +192,7 @@ class Operator:
             try:
                 return await self._sync()
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("the cluster can't be read yet: %s%s", error, _advice(error))
+                logger.warning("failed to list resources, retrying: %s%s", error, _advice(error))
                 await asyncio.sleep(START_PAUSE)
 
     async def _sync(self) -> None:
@@ -213,7 +213,7 @@ class Operator:
             raise
         dropped = self.state.retain(**read)
         if dropped:
-            logger.info("%d objects were deleted unseen", dropped)
+            logger.info("resync dropped %d objects deleted while the watch was down", dropped)
 
     async def _read(self, source: Source) -> tuple[set[str], int]:
         """Read all objects of a resource; return their uids and the version of the list."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.locks import Locks
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hindrance:
-    """Why an attempt could not be started: a word and a sentence."""
+    """Why an attempt could not be started: reason and message."""
 
     reason: str
     message: str
@@ -66,7 +67,7 @@ class Starter:
         except ApiError as error:
             found = await self._refusal(task, job["metadata"]["name"], error)
             if isinstance(found, Hindrance) and error.refused and lock is not None and new:
-                await self._locks.free(release(lock))  # it was not made, and no other create is under way
+                await self._locks.free(release(lock))  # it was not made, and no other create is in flight
             return found
 
     async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Hindrance:
@@ -75,10 +76,10 @@ class Starter:
         if error.status == 504 or "etcdserver" in error.message:
             raise error  # whether it was created is unknown: the slot stays taken, and the name will tell
         if not error.refused:
-            return Hindrance("ApiServerError", str(error))
+            return Hindrance(reasons.API_SERVER_ERROR, str(error))
         if "exceeded quota" in error.message:
-            return Hindrance("QuotaExceeded", error.message)
-        return Hindrance("Forbidden" if error.status == 403 else "JobRejected", error.message)
+            return Hindrance(reasons.QUOTA_EXCEEDED, error.message)
+        return Hindrance(reasons.FORBIDDEN if error.status == 403 else reasons.JOB_REJECTED, error.message)
 
     async def _name_conflict(self, task: AsyncTask, name: str) -> Body | Hindrance:
         try:
@@ -90,11 +91,11 @@ class Starter:
         job = execution_of_job(body)
         if job is None:
             return Hindrance(
-                "NameTaken",
+                reasons.JOB_NAME_CONFLICT,
                 f"Job {name} exists and is not asyncflow's: delete it, or create the task under another name",
             )
         if job.task_uid != task.metadata.uid or job.deleting:
             return Hindrance(
-                "PreviousJobRemains", f"Job {name} of a former task of this name is not gone yet"
+                reasons.PREVIOUS_JOB_TERMINATING, f"Job {name} of an earlier task of this name still exists"
             )
         return body

@@ -112,7 +112,7 @@ class Governor:
         return not jobs or any(now >= self._look_at(job) for job in jobs)
 
     def _look_at(self, job: Execution) -> datetime:
-        """Return from when on an attempt is looked at; later, as long as nothing tells of a pod of it."""
+        """Return from when on an attempt is looked at; later, as long as no pod of it is known."""
         known = job.has_pod or self._state.gone(job.uid) or self._state.pods_of(job.task_uid)
         return taken_up(job) + (RECORD_AFTER if known else RECORD_ANYWAY)
 
@@ -127,11 +127,11 @@ class Governor:
                 self._nodes_seen[name] = now
                 self._state.drop_node(name)
             else:
-                logger.warning("node %s can't be looked at: %s", name, error)
+                logger.warning("failed to get Node %s: %s", name, error)
             return
         self._state.put_node(node)
         if node.out_of_service:
-            self._nodes_seen.pop(name, None)  # looked at each time, lest the taint outlive its day here
+            self._nodes_seen.pop(name, None)  # read each time, so that a taint that was removed is noticed
         else:
             self._nodes_seen[name] = now
 

@@ -195,7 +195,7 @@ class TaskReconciler:
             self._enqueue(uid)
 
     def _clear_obstacle(self, uid: str) -> None:
-        """Forget what held up a Job that has its pod by now, or is gone."""
+        """Forget what blocked a Job that has its pod by now, or is gone."""
         obstacle = self._obstacles.get(uid)
         if obstacle is None or not obstacle.job_uid:
             return
@@ -211,7 +211,7 @@ class TaskReconciler:
         self._refusals[uid] = refusals + 1
         pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(refusals, 8))
         self._obstacles[uid] = Obstacle(reason, message[:MESSAGE_MAX], self._clock() + pause, job_uid)
-        logger.warning("%s can't start: %s: %s", task.key, reason, message, extra=_fields(task))
+        logger.warning("attempt of %s blocked: %s: %s", task.key, reason, message, extra=_fields(task))
 
     # Writing
 

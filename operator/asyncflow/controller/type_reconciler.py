@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from asyncflow.api import names
+from asyncflow.api import names, reasons
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
 from asyncflow.api.meta import ObjectMeta, is_true, merge_patch
 from asyncflow.api.tasktype import READY, TaskType, TaskTypeStatus
@@ -50,7 +50,7 @@ class Due(StrEnum):
 
 
 class TypeReconciler:
-    """Tells of each type whether it can work and how far its tasks are, and keeps its retry budget.
+    """Says of each type whether it can work and how far its tasks are, and keeps its retry budget.
 
     Args:
         client: the way to the API server.
@@ -175,7 +175,7 @@ class TypeReconciler:
         key = f"{task_type.metadata.namespace}/{task_type.metadata.name}"
         if rejection is not None:
             self._recorder.post(names.TYPE_KIND, task_type.metadata, *rejection, warning=True)
-            logger.warning("TaskType %s is not ready: %s", key, rejection[1])
+            logger.warning("TaskType %s is not Ready: %s", key, rejection[1])
         before, after = task_type.status.errors, status.errors
         occasion = str(after.resume_time)
         if after.suspended and not before.suspended:
@@ -183,7 +183,7 @@ class TypeReconciler:
             self._recorder.post(
                 names.TYPE_KIND,
                 task_type.metadata,
-                error_policy.BY_POLICY,
+                reasons.ERROR_POLICY,
                 after.suspended,
                 warning=True,
                 occasion=occasion,
@@ -192,7 +192,12 @@ class TypeReconciler:
             logger.info("TaskType %s was resumed", key)
             message = f"resumed by a person: {after.resumed}"
             self._recorder.post(
-                names.TYPE_KIND, task_type.metadata, "Resumed", message, warning=False, occasion=occasion
+                names.TYPE_KIND,
+                task_type.metadata,
+                reasons.RESUMED,
+                message,
+                warning=False,
+                occasion=occasion,
             )
 
     async def _write_status(self, task_type: TaskType, status: TaskTypeStatus) -> None:
@@ -216,15 +221,15 @@ class TypeReconciler:
         )
         settings = effective_settings(task, task_type)
         if settings is None:
-            return "StagesNotSupported", "spec.stages is not in force yet: set spec.template"
+            return reasons.STAGES_NOT_SUPPORTED, "spec.stages is not supported yet: set spec.template"
         job = attempt_job(task, settings, AttemptId(run=1, stage=0, number=1), now=self._clock())
         try:
             made = await self._client.create(JOBS, meta.namespace, job, dry_run=True)
         except ApiError as error:
             if error.status in (400, 422):
-                return "JobRejected", error.message
+                return reasons.JOB_REJECTED, error.message
             if error.already_exists or error.status == 403:
                 return None  # not the template's fault; a task that meets it says so
             raise
         changed = altered(job, made)
-        return ("JobAltered", changed) if changed else None
+        return (reasons.JOB_MUTATED, changed) if changed else None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 
 class Alarms:
-    """Calls a key's name when its moment has come. A key has one moment; setting it anew moves it."""
+    """Calls a key's name when its moment has come. A key has one moment; setting it again moves it."""
 
     def __init__(self, ring: Callable[[str], None], clock: Callable[[], datetime]) -> None:
         self._ring = ring

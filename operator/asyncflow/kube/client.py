@@ -1,6 +1,6 @@
 """The API client of the hot path: plain requests, plain dictionaries.
 
-A typed client costs 0.5–0.6 ms of CPU a request; this one 0.1. Every request has a time-out on both sides.
+A typed client costs 0.5–0.6 ms of CPU a request; this one 0.1. Every request has a timeout on both sides.
 """
 
 import random
@@ -20,13 +20,13 @@ Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 WRITE_SECONDS = 10.0
-"""How long a write may be under way."""
+"""How long a write may be in flight."""
 LIST_CHUNK = 1000
 
 WATCH_SECONDS = 300
-"""After so long a watch is taken up anew: one that has gone deaf is not believed for longer."""
-SILENCE_SECONDS = 120
-"""A watch is given up after so long a silence: the API server sends a bookmark about every minute."""
+"""After so long a watch is resumed with a new request: one that silently broke is not trusted for longer."""
+SILENCE_SECONDS = 70
+"""A watch is resumed after so long a silence: the API server sends a bookmark about every minute."""
 
 
 class ApiError(Exception):
@@ -110,7 +110,7 @@ class ApiClient:
 
     Args:
         connection: the way there.
-        write_seconds: how long a write may be under way, from its sending to its last effect.
+        write_seconds: how long a write may be in flight, from its sending to its last effect.
         may_write: asked before each write is sent.
     """
 
@@ -175,7 +175,7 @@ class ApiClient:
         """Yield a list part by part, all of it as it was at one moment: thousands need not be held at once.
 
         Raises:
-            ApiError: among others, it took so long that the moment is forgotten (410): begin anew.
+            ApiError: among others, it took so long that the moment is forgotten (410): start again.
             ApiUnreachable: there was no answer.
         """
         params = {"limit": str(LIST_CHUNK), **_selectors(labels, fields)}
@@ -199,7 +199,7 @@ class ApiClient:
         """Yield every change since a version, and bookmarks, for some minutes; then ask again.
 
         Raises:
-            ApiError: among others, the server remembers no more of that version (410): list anew.
+            ApiError: among others, the server remembers no more of that version (410): list again.
             ApiUnreachable: there was no answer, or the connection broke.
         """
         params = {
@@ -268,11 +268,11 @@ class ApiClient:
         if method == "GET":
             limit = self._connection.read_timeout
         else:
-            # Half of it to get there, half of it to be worked on: after the whole no write is under way.
+            # Half of it to get there, half of it to be worked on: after the whole no write is in flight.
             query["timeout"] = f"{self._write_seconds / 2:g}s"
             limit = aiohttp.ClientTimeout(total=self._write_seconds / 2)
             if not self._may_write():
-                raise NotLeading(f"{method} {path} was not sent: this operator does not lead any more")
+                raise NotLeading(f"{method} {path} not sent: not leading")
         data = None if body is None else orjson.dumps(body)
         try:
             async with self._connection.session.request(

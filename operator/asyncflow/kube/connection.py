@@ -38,7 +38,7 @@ class Timeouts:
 class Connection:
     """One API server, and HTTP sessions to it: ours, and one for kopf's watches.
 
-    A token that expires is read anew in time: the configuration's own hook is asked every ten seconds (the
+    A token that expires is reloaded in time: the configuration's own hook is asked every ten seconds (the
     kubelet renews a projected token's file long before its end). A session that was closed is replaced at its
     next use.
     """
@@ -104,8 +104,8 @@ class Connection:
             token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
         except (kubeconfig.ConfigException, OSError) as error:
             if not self._identity:
-                raise ConnectionFailed(f"the token can't be read: {error}") from error
-            logger.warning("the token can't be read, and is used as it was: %s", error)
+                raise ConnectionFailed(f"failed to read bearer token: {error}") from error
+            logger.warning("failed to reload bearer token, using the cached one: %s", error)
         else:
             token = token.split(" ", 1)[-1].strip()
             self._identity = {"Authorization": f"Bearer {token}"} if token else {}

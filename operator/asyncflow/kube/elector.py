@@ -1,9 +1,9 @@
 """One operator works, the others stand by: a Lease, held by the one that works.
 
-A holder may write until its lease ends, reckoned on its own steady clock from the moment at which it *sent*
-the renewal that succeeded. A rival takes the Lease when it has seen it unchanged for as long, reckoned on its
+A holder may write until its lease ends, measured on its own steady clock from the moment at which it *sent*
+the renewal that succeeded. A rival takes the Lease when it has seen it unchanged for as long, measured on its
 own clock from when it saw it: neither looks at the other's clock. A write that the former holder sent in its
-last moment may still be under way; that is waited out before anything is read that is to be trusted.
+last moment may still be in flight; that is waited out before anything is read that is to be trusted.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from asyncflow.kube.client import LEASES, ApiClient, ApiError, ApiUnreachable, B
 logger = logging.getLogger(__name__)
 
 RELEASED = ""
-"""Who holds a Lease that its last holder gave back: nothing of it is under way."""
+"""Who holds a Lease that its last holder gave back: nothing of it is in flight."""
 NO_LEASE = "(no Lease)"
 """There was none: somebody may have deleted it under a leader."""
 
@@ -81,22 +81,22 @@ class Elector:
         return self._rival and not self.leading
 
     async def acquire(self) -> None:
-        """Wait until this operator leads, and until no write of a former leader can be under way."""
+        """Wait until this operator leads, and until no write of a former leader can be in flight."""
         while True:
             try:
                 former = await self._try()
                 if former is not None and await self._waited_out(former):
                     return
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("the leader's Lease %s can't be had: %s", self._name, error)
+                logger.warning("failed to acquire leader Lease %s: %s", self._name, error)
             await asyncio.sleep(min(self._renew_seconds, self._lease_seconds / 5))
 
     async def _waited_out(self, former: str) -> bool:
-        """Wait until no write of a former leader can be under way; tell whether this one leads still."""
+        """Wait until no write of a former leader can be in flight; tell whether this one leads still."""
         if former == RELEASED:
             return True
         wait = self._request_seconds + (self._lease_seconds if former == NO_LEASE else 0)
-        logger.info("leading in %.0f s: until then a write of a former leader may be under way", wait)
+        logger.info("acquired leader Lease, waiting %.0f s for in-flight writes of the previous leader", wait)
         keeping = asyncio.create_task(self.keep())
         try:
             await asyncio.wait({keeping}, timeout=wait)
@@ -117,11 +117,11 @@ class Elector:
                     if await self._try() is None or self._clock() >= until:
                         break  # what was not renewed in time is lost, though it be had again
             except (ApiError, ApiUnreachable, TimeoutError) as error:
-                logger.warning("the leader's Lease %s was not renewed: %s", self._name, error or "no answer")
+                logger.warning("failed to renew leader Lease %s: %s", self._name, error or "no answer")
         self._until = float("-inf")
 
     async def release(self) -> None:
-        """Let another operator lead at once. Nothing of this one may be under way any more."""
+        """Let another operator lead at once. Nothing of this one may be in flight any more."""
         if not self.leading:
             return
         self._until = float("-inf")
@@ -130,7 +130,7 @@ class Elector:
             if lease["spec"].get("holderIdentity") == self.identity:
                 await self._put(lease, "")
         except (ApiError, ApiUnreachable) as error:
-            logger.warning("the leader's Lease %s was not given back: %s", self._name, error)
+            logger.warning("failed to release leader Lease %s: %s", self._name, error)
 
     async def _try(self) -> str | None:
         """Take or renew the Lease; return who held it before, or None if another one holds it.

@@ -56,7 +56,7 @@ class WorkQueue:
             self._idle.clear()
 
     async def run(self) -> None:
-        """Work until `stop` is called; then end what is under way and return."""
+        """Work until `stop` is called; then end what is in flight and return."""
         async with asyncio.TaskGroup() as group:
             for number in range(self._workers):
                 group.create_task(self._worker(), name=f"worker-{number}")
@@ -70,7 +70,7 @@ class WorkQueue:
         self._some.set()
 
     async def idle(self) -> None:
-        """Wait until nothing is queued and nothing under way."""
+        """Wait until nothing is queued and nothing in flight."""
         await self._idle.wait()
 
     async def _worker(self) -> None:
@@ -85,16 +85,16 @@ class WorkQueue:
             try:
                 await self._work(key)
             except NotLeading as reason:
-                logger.debug("left to the leader: %s", reason, extra={"key": key})
+                logger.debug("not leading, requeued: %s", reason, extra={"key": key})
                 self._later(key)
             except Requeue as reason:
-                logger.debug("again later: %s", reason, extra={"key": key})
+                logger.debug("requeued: %s", reason, extra={"key": key})
                 self._later(key)
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("%s is tried again: %s", key, error, extra={"key": key})
+                logger.warning("failed to reconcile %s, requeued: %s", key, error, extra={"key": key})
                 self._later(key, getattr(error, "retry_after", None) or 0)
             except Exception:
-                logger.exception("work on %s failed", key, extra={"key": key})
+                logger.exception("failed to reconcile %s", key, extra={"key": key})
                 self._later(key)
             else:
                 self._failures.pop(key, None)

@@ -59,7 +59,9 @@ class EventRecorder:
         try:
             self._backlog.put_nowait(event)
         except asyncio.QueueFull:
-            logger.warning("too many events to post: %s on %s/%s dropped", reason, meta.namespace, meta.name)
+            logger.warning(
+                "event queue is full, dropping event %s on %s/%s", reason, meta.namespace, meta.name
+            )
 
     async def run(self) -> None:
         """Post until cancelled."""
@@ -68,7 +70,7 @@ class EventRecorder:
             try:
                 await self._client.create(CORE_EVENTS, event["metadata"]["namespace"], event)
             except NotLeading:
-                logger.debug("event %s is left to the leader", event["metadata"]["name"])
+                logger.debug("event %s not posted: not leading", event["metadata"]["name"])
             except (ApiError, ApiUnreachable) as error:
                 if not (isinstance(error, ApiError) and error.already_exists):
-                    logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)
+                    logger.warning("failed to post event %s: %s", event["metadata"]["name"], error)

@@ -19,7 +19,7 @@ LONGEST_PAUSE = 15.0
 """Seconds until a watch that was refused or cut off is tried again: at first, and at most."""
 
 PATIENCE = 5
-"""After so many refusals in a row from one version another version is tried: all is read anew."""
+"""After so many refusals in a row from one version another version is tried: all is listed again."""
 
 
 class Reflector:
@@ -58,12 +58,12 @@ class Reflector:
             except (ApiError, ApiUnreachable) as error:
                 failures = failures + 1 if self._version == before else 1
                 if isinstance(error, ApiError) and (error.status == 410 or failures >= PATIENCE):
-                    logger.warning("%s have to be read anew: %s", self._source.resource.plural, error)
+                    logger.warning("relisting %s: %s", self._source.resource.plural, error)
                     self._was_read.clear()
                     self.lost += 1
                     failures = 0
                     continue
-                logger.info("the watch of %s was cut off: %s", self._source.resource.plural, error)
+                logger.info("watch of %s closed, resuming: %s", self._source.resource.plural, error)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 16))
             await asyncio.sleep(pause * random.uniform(0.5, 1))
 

@@ -8,7 +8,8 @@ the watches come back. So kopf is started again; what was missed meanwhile is fo
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,7 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from asyncflow.api import names
 from asyncflow.controller.operator import Operator
 from asyncflow.handlers import register
+from asyncflow.kube.client import SILENCE_SECONDS, WATCH_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +33,14 @@ LIST_CHUNK = 500
 WORKERS = 100
 """How many objects of a resource kopf works on at a time: a bound of what is in memory while it lists."""
 
-WATCH_SECONDS = 300
-"""After so long the API server ends a watch; it is resumed from its last version."""
-
-SILENCE_SECONDS = 70
-"""A watch is resumed after so long a silence: the API server sends a bookmark about every minute."""
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 """Seconds until a request of kopf, or kopf itself, is tried again: at first, and at most."""
+
+
+STOP_SECONDS = 10.0
+"""How long kopf's tasks may take to end."""
 
 
 class Backoffs:
@@ -85,8 +86,8 @@ class Watches:
     async def _run_kopf(self) -> None:
         """Run kopf until it fails, or until cancelled.
 
-        `kopf.run_tasks` is not used: it takes every task of the event loop that was created since for kopf's
-        own, and cancels it in the end.
+        `kopf.run_tasks` is not used: in the end it cancels every task that was created since, also the
+        operator's.
         """
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         register(registry, self._operator.sources)
@@ -109,9 +110,8 @@ class Watches:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancel(tasks)
+            await _cancel(_tasks_of_kopf())  # a watch that fails leaves the others behind
         for task in done:
             task.result()
 
@@ -136,6 +136,20 @@ class Watches:
             if self._lists[request.url.path] > 1:
                 self._operator.relisted()
         return response
+
+
+def _tasks_of_kopf() -> list["asyncio.Task[Any]"]:
+    """Return the tasks of the event loop that run kopf's code."""
+    package = str(Path(kopf.__file__).parent)
+    codes = {task: getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
+    return [task for task, code in codes.items() if code and code.co_filename.startswith(package)]
+
+
+async def _cancel(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)
 
 
 def configure(settings: kopf.OperatorSettings) -> None:

@@ -9,7 +9,7 @@ def pause_seconds(backoff: Backoff, retries: int, seed: str) -> float:
     """Return how long to wait before the next attempt, in seconds.
 
     Exponential with a ceiling and jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"). The
-    jitter is drawn from the seed, so that the same attempt always waits the same time, whoever reckons it.
+    jitter is drawn from the seed, so that the same attempt always waits the same time, whoever computes it.
 
     Args:
         backoff: the settings.

@@ -1,4 +1,4 @@
-"""The moments of a task's life that are reckoned from its spec."""
+"""The moments of a task's life that are computed from its spec."""
 
 from datetime import datetime, timedelta
 

@@ -165,7 +165,7 @@ def altered(asked: dict[str, Any], made: dict[str, Any]) -> str:
         if ours is not None and theirs != ours:
             return (
                 f"an admission webhook or policy changes the Job's {'.'.join(path)} from {ours} to {theirs}, "
-                "which a promise rests on: have it leave out Jobs with the label "
+                "on which a guarantee depends: exempt Jobs with the label "
                 f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
             )
     return ""

@@ -99,7 +99,7 @@ Action = StopJob | CloseJob | DeleteJob | ReadPods | FindPod | ExplainJob | Post
 class Decision:
     """All that is to be done for a task now.
 
-    A lock is freed first: its holder may be gone, with all that bears witness, when the status is written.
+    A lock is freed first: its holder, and all evidence, may be gone when the status is written.
     Then comes the status; what deletes the evidence of an outcome comes after its record.
     """
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from asyncflow.api import asynctask as api
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase
 from asyncflow.core.lifecycle import outcome
 from asyncflow.core.lifecycle.actions import Action, Decision, DeleteJob, PostEvent, StopJob
@@ -13,7 +14,7 @@ from asyncflow.core.lifecycle.status import decided, with_reason
 from asyncflow.core.views.execution import Execution
 
 JOBS_KEPT = timedelta(minutes=10)
-"""How long a Job of an ended task stays after its own end: a create of it that was held up meets its name."""
+"""How long a Job of an ended task stays after its own end: a delayed create of it finds its name taken."""
 
 CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
 
@@ -29,7 +30,7 @@ def end_run(
     """Bring the run to its terminal phase."""
     for condition_type in (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID):
         status = with_reason(status, now, condition_type, False)
-    status = with_reason(status, now, CONDITION_OF[phase], True, reason or "Completed", message)
+    status = with_reason(status, now, CONDITION_OF[phase], True, reason or reasons.COMPLETED, message)
     update = {
         "phase": phase,
         "reason": reason,
@@ -66,7 +67,7 @@ def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
             job.task_uid,
             job.attempt.number,
         ):
-            continue  # it holds the lock until it bears witness of its end
+            continue  # it holds the lock until it is evidence of its end
         due = (job.finish_time or job.created) + JOBS_KEPT
         if now >= due:
             actions.append(DeleteJob(job.name, job.uid))
@@ -90,10 +91,12 @@ def unfinished(snapshot: Snapshot) -> list[Execution]:
 def _answer(snapshot: Snapshot, asked: str, now: datetime) -> Decision:
     status = snapshot.task.status.model_copy(update={"retry_now": asked})
     if snapshot.task.spec.cancel:
-        refused = PostEvent("RetryRefused", "a cancelled task stays cancelled: create another task instead")
+        refused = PostEvent(
+            reasons.RETRY_REFUSED, "a cancelled task stays cancelled: create another task instead"
+        )
         return decided(snapshot, status, actions=[refused], live=bool(unfinished(snapshot)))
     for condition_type in CONDITION_OF.values():
-        status = with_reason(status, now, condition_type, False, "RetryNow")
+        status = with_reason(status, now, condition_type, False, reasons.RETRY_NOW)
     update = {
         "phase": Phase.PENDING,
         "reason": "",

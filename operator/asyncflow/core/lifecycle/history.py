@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome
 from asyncflow.core.attempt.backoff import pause_seconds
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.settings import AttemptSettings
-from asyncflow.core.lifecycle.outcome import LEASE_EXPIRED, Ending, judge
+from asyncflow.core.lifecycle.outcome import Ending, judge
 from asyncflow.core.lifecycle.proof_of_death import Evidence, lease_end, outside_evidence, pod_of
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
@@ -140,7 +141,7 @@ def _with_ending(
             "end_time": end_time,
             "outcome": outcome,
             "exit_code": ending.exit_code,
-            "reason": "Snoozed" if outcome is Outcome.SNOOZED else ending.reason,
+            "reason": reasons.SNOOZED if outcome is Outcome.SNOOZED else ending.reason,
             "message": ending.message,
             "proof_of_death": ending.proof,
             "proof_detail": ending.proof_detail,
@@ -149,7 +150,7 @@ def _with_ending(
     if ending.node_name:
         entry = entry.model_copy(update={"node_name": ending.node_name})
     counted = COUNTERS.get(outcome)
-    if outcome is Outcome.UNKNOWN and ending.reason == LEASE_EXPIRED:
+    if outcome is Outcome.UNKNOWN and ending.reason == reasons.LEASE_EXPIRED:
         counted = "timeouts"
     if job.attempt.run < (status.run or 1):
         counted = None  # it is of a run that is over
@@ -194,7 +195,7 @@ def with_entry(
 
 
 def attempt_entry(snapshot: Snapshot, job: Execution) -> Attempt:
-    """Return the line of the history for an attempt under way."""
+    """Return the history entry of a running attempt."""
     pod = pod_of(snapshot, job.uid)
     recorded = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
     where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None

@@ -15,7 +15,7 @@ NOTE_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class DeathConfirmation:
-    """An administrator's word that an attempt's processes are dead."""
+    """The confirmation by an administrator that an attempt's processes are dead."""
 
     uid: str
     """Of the pod; of the Job where no pod of it was ever seen."""
@@ -32,7 +32,7 @@ class PersonsDecision:
 
 
 def death_confirmation(task: AsyncTask) -> DeathConfirmation | None:
-    """Return the administrator's word, if there is one: ``<uid> [note]``."""
+    """Return the confirmation of an administrator, if there is one: ``<uid> [note]``."""
     uid, _, note = task.metadata.annotations.get(names.CONFIRMED_DEAD_ANNOTATION, "").strip().partition(" ")
     return DeathConfirmation(uid, note.strip()[:NOTE_MAX]) if uid else None
 
@@ -52,7 +52,7 @@ def retry_now(task: AsyncTask) -> str | None:
 
 
 def how_to_confirm(task: AsyncTask, uid: str) -> str:
-    """Return the command by which an administrator vouches for an attempt's death."""
+    """Return the command by which an administrator confirms an attempt's death."""
     return _annotate(task, f'{names.CONFIRMED_DEAD_ANNOTATION}="{uid} why you know"')
 
 

@@ -9,19 +9,19 @@ their processes run on.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import Outcome, Proof
 from asyncflow.core.lifecycle.proof_of_death import Evidence
 from asyncflow.core.views.execution import DEADLINE_REASON, Execution
 from asyncflow.core.views.pod import PodView
 
-STOP_CANCELLED = "Cancelled"
-STOP_TOTAL_DEADLINE = "TotalDeadlineExceeded"
-STOP_TASK_ENDED = "TaskEnded"
-STOP_NOT_STARTED = "NotStarted"
-STOP_FENCED = "Fenced"
+STOP_CANCELLED = reasons.CANCELLED
+STOP_TOTAL_DEADLINE = reasons.TOTAL_DEADLINE_EXCEEDED
+STOP_TASK_ENDED = reasons.TASK_ENDED
+STOP_NOT_STARTED = reasons.NOT_STARTED
+STOP_FENCED = reasons.FENCED
 """The attempt's death was proven from outside: its Job is closed, so that it makes no other pod."""
 
-LEASE_EXPIRED = "LeaseExpired"
 
 KILLED = (137, 143)
 """Exit codes of a process that SIGKILL or SIGTERM ended."""
@@ -64,7 +64,7 @@ def judge(
         None if its pods have to be read first. An ending whose proof is None proves no death.
     """
     if job.complete:
-        return Ending(Outcome.SUCCEEDED, Proof.NODE, "Completed", end_time=job.finish_time)
+        return Ending(Outcome.SUCCEEDED, Proof.NODE, reasons.COMPLETED, end_time=job.finish_time)
     settled = pod is not None and (pod.terminal or _never_bound(pod))
     if not looked and not settled and evidence is None:
         return None
@@ -91,7 +91,7 @@ def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, ov
     elif job.stop_reason == STOP_TOTAL_DEADLINE:
         outcome, reason = Outcome.TIMED_OUT, job.stop_reason
     else:
-        outcome, reason = Outcome.UNKNOWN, LEASE_EXPIRED if overdue else "NodeLost"
+        outcome, reason = Outcome.UNKNOWN, reasons.LEASE_EXPIRED if overdue else reasons.NODE_LOST
     return Ending(
         outcome=outcome,
         proof=evidence.proof,
@@ -130,14 +130,14 @@ def _outcome(job: Execution, pod: PodView | None, proof: Proof | None, *, gone: 
     if (pod is not None and pod.reason == DEADLINE_REASON) or _killed_at_deadline(job, pod):
         return Outcome.TIMED_OUT, DEADLINE_REASON
     if job.disrupted or (pod is not None and pod.disruption):
-        return Outcome.DISRUPTED, (pod.disruption if pod else "") or "Disrupted"
+        return Outcome.DISRUPTED, (pod.disruption if pod else "") or reasons.DISRUPTED
     if gone:
-        return Outcome.UNKNOWN, "JobDeleted"
+        return Outcome.UNKNOWN, reasons.JOB_DELETED
     code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
     if job.reason == DEADLINE_REASON and (not code or code in KILLED):
         return Outcome.TIMED_OUT, DEADLINE_REASON
     if code:
-        return Outcome.FAILED, "NonZeroExitCode"
+        return Outcome.FAILED, reasons.NON_ZERO_EXIT_CODE
     return Outcome.UNKNOWN, job.reason or "Unknown"
 
 

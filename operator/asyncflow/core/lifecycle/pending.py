@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from asyncflow.api import asynctask as api
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus, Attempt, Outcome, Phase, Verdict
 from asyncflow.api.meta import find_condition
 from asyncflow.api.tasktype import READY, RETRY_BUDGET_EXHAUSTED
@@ -23,7 +24,7 @@ from asyncflow.core.scheduling.admission import Gate
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What keeps the next attempt from starting. Without a reason it waits without a word, for a moment."""
+    """What keeps the next attempt from starting. Without a reason it waits silently, for a moment."""
 
     reason: str = ""
     message: str = ""
@@ -55,7 +56,7 @@ def decide_pending(
         and snapshot.obstacle is not None
         and wait.reason == snapshot.task.status.reason == snapshot.obstacle.reason
     ):
-        # as it was said first: each new wording is a write
+        # the first message stays: each new wording is a write
         wait = replace(wait, message=snapshot.task.status.message)
     for condition_type in (api.WAITING, api.DECISION_REQUIRED, api.INVALID):
         here = wait is not None and wait.condition == condition_type
@@ -140,11 +141,11 @@ def _terminal(
     if last is not None and last.outcome is Outcome.SUCCEEDED:
         return Phase.SUCCEEDED, "", ""
     if last is not None and last.decision is Verdict.SUCCEED:
-        return Phase.SUCCEEDED, "SucceededByDecision", _by_decision(last)
+        return Phase.SUCCEEDED, reasons.SUCCEEDED_BY_DECISION, _by_decision(last)
     if task.spec.cancel:
-        return Phase.CANCELLED, "Cancelled", "spec.cancel was set"
+        return Phase.CANCELLED, reasons.CANCELLED, "spec.cancel was set"
     if last is not None and last.decision is Verdict.FAIL:
-        return Phase.FAILED, "FailedByDecision", _by_decision(last)
+        return Phase.FAILED, reasons.FAILED_BY_DECISION, _by_decision(last)
     end = total_end(task, snapshot.task_type)
     if end is not None and now >= end:
         message = f"the task did not end before {end:%Y-%m-%d %H:%M:%S} UTC"
@@ -156,7 +157,7 @@ def _terminal(
                 f"spec.payload has {size} bytes of JSON, at most {MAX_PAYLOAD_BYTES} fit: "
                 "keep the data elsewhere and put its address into the payload"
             )
-            return Phase.FAILED, "PayloadTooLarge", message
+            return Phase.FAILED, reasons.PAYLOAD_TOO_LARGE, message
     if last is None or settings is None or last.decision is Verdict.RETRY:
         return None
     return _used_up(status, settings, last)
@@ -169,25 +170,29 @@ def _used_up(
     code = f", exit code {last.exit_code}" if last.exit_code else ""
     what = f"attempt {last.number}: {last.reason}{code}"
     if last.outcome is Outcome.FAILED and last.exit_code in settings.non_retriable_exit_codes:
-        return Phase.FAILED, "NonRetriableExitCode", what
+        return Phase.FAILED, reasons.NON_RETRIABLE_EXIT_CODE, what
     policy = _policy(last, settings)
     if policy == "Hold":
         return None
     if policy == "Fail":
         disrupted = last.outcome is Outcome.DISRUPTED
-        return Phase.FAILED, "Disrupted" if disrupted else "OutcomeUnknown", what
+        return Phase.FAILED, reasons.DISRUPTED if disrupted else reasons.OUTCOME_UNKNOWN, what
     if (status.failures or 0) > settings.max_retries:
-        return Phase.FAILED, "MaxRetriesExceeded", f"{status.failures} attempts failed; {what}"
+        return Phase.FAILED, reasons.MAX_RETRIES_EXCEEDED, f"{status.failures} attempts failed; {what}"
     if (status.timeouts or 0) > settings.max_timeouts:
-        return Phase.FAILED, "MaxTimeoutsExceeded", f"{status.timeouts} attempts timed out; {what}"
+        return Phase.FAILED, reasons.MAX_TIMEOUTS_EXCEEDED, f"{status.timeouts} attempts timed out; {what}"
     if (status.disruptions or 0) > settings.max_disruptions:
-        return Phase.FAILED, "MaxDisruptionsExceeded", f"{status.disruptions} attempts were disrupted; {what}"
+        return (
+            Phase.FAILED,
+            reasons.MAX_DISRUPTIONS_EXCEEDED,
+            f"{status.disruptions} attempts were disrupted; {what}",
+        )
     return None
 
 
 def _by_decision(last: Attempt) -> str:
     note = f": {last.decision_note}" if last.decision_note else ""
-    return f"a person decided so after attempt {last.number} ({last.outcome}){note}"
+    return f"decided by a person after attempt {last.number} ({last.outcome}){note}"
 
 
 def _reason_to_wait(
@@ -198,7 +203,7 @@ def _reason_to_wait(
     if task_type is None or task_type.metadata.deletion_timestamp is not None:
         name, namespace = task.spec.task_type_name, task.metadata.namespace
         return Wait(
-            "UnknownTaskType",
+            reasons.UNKNOWN_TASK_TYPE,
             f"there is no TaskType {name} in namespace {namespace}: create it, or delete this task",
         )
     if (
@@ -209,13 +214,13 @@ def _reason_to_wait(
     ):
         return _decision_required(snapshot, last)
     if task.spec.suspend:
-        return Wait("Suspended", "spec.suspend is set on this task")
+        return Wait(reasons.SUSPENDED, "spec.suspend is set on this task")
     if task_type.spec.suspend:
-        return Wait("TaskTypeSuspended", f"spec.suspend is set on TaskType {task_type.metadata.name}")
+        return Wait(reasons.TASK_TYPE_SUSPENDED, f"spec.suspend is set on TaskType {task_type.metadata.name}")
     if snapshot.suspended_itself:
         return Wait(
-            "TaskTypeSuspended",
-            f"TaskType {task_type.metadata.name} has suspended itself: its condition Suspended says why",
+            reasons.TASK_TYPE_SUSPENDED,
+            f"TaskType {task_type.metadata.name} has suspended itself: see its condition Suspended",
         )
     ready = find_condition(task_type.status.conditions, READY)
     if ready is None or (ready.observed_generation or 0) < (
@@ -223,25 +228,23 @@ def _reason_to_wait(
     ):
         return Wait()  # its dry run is on its way, and its end is an event
     if ready.status == "False":
-        return Wait("TaskTypeNotReady", f"TaskType {task_type.metadata.name}: {ready.message}")
+        return Wait(reasons.TASK_TYPE_NOT_READY, f"TaskType {task_type.metadata.name}: {ready.message}")
     if settings is not None and (invalid := _invalid(snapshot, settings)):
-        return Wait("SettingsContradict", invalid, condition=api.INVALID)
+        return Wait(reasons.CONFLICTING_SETTINGS, invalid, condition=api.INVALID)
     if task.spec.not_before is not None and now < task.spec.not_before:
-        return Wait("NotBefore", "spec.notBefore has not come", task.spec.not_before)
+        return Wait(reasons.NOT_BEFORE, "spec.notBefore is in the future", task.spec.not_before)
     if status.retry_time is not None and now < status.retry_time and last is not None:
         code = f" with exit code {last.exit_code}" if last.exit_code else ""
         message = f"attempt {last.number} ended as {last.outcome}{code}"
         snoozed = last.outcome is Outcome.SNOOZED
-        return Wait("Snoozed" if snoozed else "BackOff", message, status.retry_time)
+        return Wait(reasons.SNOOZED if snoozed else reasons.BACK_OFF, message, status.retry_time)
     hindered = snapshot.obstacle
     if hindered is not None and not hindered.job_uid and now < hindered.retry_time:
         return Wait(hindered.reason, hindered.message, hindered.retry_time)
     return _at_the_gate(snapshot)
 
 
-LOCK_HELD = "LockHeld"
-LOCK_ORPHANED = "LockOrphaned"
-GATE_REASONS = (LOCK_HELD, LOCK_ORPHANED, RETRY_BUDGET_EXHAUSTED)
+GATE_REASONS = (reasons.LOCK_HELD, reasons.LOCK_ORPHANED, RETRY_BUDGET_EXHAUSTED)
 """A task that waits for one of these has its place in the order."""
 
 
@@ -250,13 +253,13 @@ def _at_the_gate(snapshot: Snapshot) -> Wait | None:
         name = lock_name(snapshot.task.spec.lock_key)
         if snapshot.lock_orphaned:
             return Wait(
-                LOCK_ORPHANED,
+                reasons.LOCK_ORPHANED,
                 f"lockKey {snapshot.task.spec.lock_key} is held by an attempt of a task that is over, and "
-                "nothing says that its processes are dead. When you know that they are, delete its Lease: "
+                "nothing proves that its processes are dead. When you know that they are, delete its Lease: "
                 f"kubectl delete lease -n {snapshot.task.metadata.namespace} {name}",
             )
         return Wait(
-            LOCK_HELD,
+            reasons.LOCK_HELD,
             f"another attempt holds lockKey {snapshot.task.spec.lock_key}: "
             f"kubectl get lease -n {snapshot.task.metadata.namespace} {name} shows whose",
         )

@@ -22,7 +22,7 @@ NODE_SILENCE = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why an attempt is held for dead, and on whose word."""
+    """Why an attempt counts as dead, and who or what confirms it."""
 
     proof: Proof
     detail: str
@@ -45,7 +45,7 @@ def telling_pod(pods: Iterable[PodView], job_uid: str) -> PodView | None:
 def named_by(snapshot: Snapshot, job: Execution) -> str:
     """Return the uid by which an administrator names an attempt: its pod's, if one was ever seen.
 
-    A word about a Job that may still make a pod would be one about processes that nobody has seen yet.
+    A confirmation of a Job that may still make a pod would be about processes that nobody has seen yet.
     """
     pod = pod_of(snapshot, job.uid)
     entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
@@ -64,7 +64,7 @@ def lease_end(snapshot: Snapshot, job: Execution) -> datetime | None:
         )
     recorded = snapshot.task.status.lease
     if recorded is not None and recorded.holder == job.name:
-        return recorded.expire_time  # reckoned when its pod was still there to be seen
+        return recorded.expire_time  # computed while its pod still existed
     return job.lease_expires
 
 
@@ -73,13 +73,16 @@ def outside_evidence(
 ) -> Evidence | None:
     """Tell whether an attempt is fenced, or its proof waived.
 
-    Fenced is: an administrator's word that names it; the out-of-service taint on a node that is not ready,
-    seen after it began (KEP-2268); or another boot of the same machine, once the attempt's lease has run out
-    and the node is there: what ran before is gone, and its kubelet has killed what it started again.
+    Fenced is: a confirmation by an administrator that names it; the out-of-service taint on a node that is
+    not ready, seen after it began (KEP-2268); or another boot of the same machine, once the attempt's
+    lease has expired and the node is there: what ran before is gone, and its kubelet has killed what it
+    started again.
     """
-    word = death_confirmation(snapshot.task)
-    if word is not None and word.uid == named_by(snapshot, job):
-        return Evidence(Proof.FENCED, f"an administrator's word: {word.note or 'without a note'}")
+    confirmation = death_confirmation(snapshot.task)
+    if confirmation is not None and confirmation.uid == named_by(snapshot, job):
+        return Evidence(
+            Proof.FENCED, f"confirmed by an administrator: {confirmation.note or 'without a note'}"
+        )
     end = lease_end(snapshot, job)
     pod = pod_of(snapshot, job.uid)
     entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
@@ -97,7 +100,7 @@ def outside_evidence(
         and end is not None
         and now >= end + NODE_SILENCE
     ):
-        return Evidence(Proof.FENCED, f"node {where} has been booted anew")
+        return Evidence(Proof.FENCED, f"node {where} was rebooted")
     about_to_start = pod is not None and pod.node_name and not (pod.start_time or pod.terminal or pod.gone)
     if settings is None or not settings.replace_unsafe or about_to_start or snapshot.task.spec.lock_key:
         return None

@@ -1,8 +1,9 @@
-"""The rules while an attempt is under way, or its end is not clear."""
+"""The rules while an attempt runs, or its end is not clear."""
 
 from datetime import datetime, timedelta
 
 from asyncflow.api import asynctask as api
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase, TaskLease
 from asyncflow.core.attempt.deadlines import total_end
 from asyncflow.core.attempt.settings import effective_settings
@@ -19,7 +20,7 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.history import Folded, attempt_entry, with_entry
 from asyncflow.core.lifecycle.interventions import how_to_confirm, retry_now
-from asyncflow.core.lifecycle.outcome import LEASE_EXPIRED, Ending
+from asyncflow.core.lifecycle.outcome import Ending
 from asyncflow.core.lifecycle.proof_of_death import lease_end, named_by, pod_of
 from asyncflow.core.lifecycle.snapshot import Obstacle, Snapshot
 from asyncflow.core.lifecycle.status import decided, with_reason
@@ -46,7 +47,7 @@ EXPLAIN_AFTER = timedelta(seconds=8)
 
 BACKLOG_AFTER = timedelta(seconds=60)
 """How long nothing may speak against a Job's pod before people hear that there is none: of thousands of Jobs
-at once each waits its turn with the Job controller, and a word to each is a write."""
+at once each waits its turn with the Job controller, and each message is a write."""
 
 LOOK_AGAIN_AFTER = timedelta(seconds=3)
 LOOK_AGAIN_AT_LEAST = timedelta(seconds=60)
@@ -54,11 +55,6 @@ LOOK_AGAIN_AT_LEAST = timedelta(seconds=60)
 
 OVERDUE_AFTER = timedelta(seconds=60)
 """How long the Job controller may be late with a Job's deadline before people hear of it."""
-
-NO_PROOF = "NoProofOfDeath"
-JOB_OVERDUE = "JobOverdue"
-BACKLOG = "JobControllerBacklog"
-"""A Job has no pod and nothing speaks against one: that costs nobody's budget."""
 
 
 def look_for_evidence(job: Execution, now: datetime) -> Decision:
@@ -72,10 +68,11 @@ def look_for_evidence(job: Execution, now: datetime) -> Decision:
 def stuck_without_proof(
     snapshot: Snapshot, status: AsyncTaskStatus, job: Execution, ending: Ending, now: datetime
 ) -> Decision:
-    """An attempt is over by all accounts but its node's: nothing is started on a guess."""
+    """An attempt is finished according to the API, not confirmed by its node: nothing else is started."""
     message = (
         f"attempt {job.attempt.number} ended ({ending.reason}) without proof that its processes are "
-        "dead; no other attempt starts before there is one: its node's return or fencing, or your word: "
+        "dead; no other attempt starts before there is one: the return or the fencing of its node, or your "
+        "confirmation: "
         f"{how_to_confirm(snapshot.task, named_by(snapshot, job))}"
     )
     end = lease_end(snapshot, job)
@@ -86,12 +83,12 @@ def stuck_without_proof(
         actions.append(ReadPods(job.name, job.uid))
     else:
         wakes.append(due)
-    status = _under_way(snapshot, status, job, now, NO_PROOF, message, stuck=True)
+    status = _under_way(snapshot, status, job, now, reasons.NO_PROOF_OF_DEATH, message, stuck=True)
     return decided(snapshot, status, actions=actions, live=True, wake=min(wakes, default=None))
 
 
 def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decision:
-    """Let an attempt run, stop it when its time has come, and say what holds it up."""
+    """Let an attempt run, stop it when its time has come, and say what blocks it."""
     job, status = folded.live, folded.status
     assert job is not None
     pod = pod_of(snapshot, job.uid)
@@ -118,11 +115,11 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         wakes.append(until)
     reason = stuck
     if not stuck and stop:
-        reason, message = "Stopping", f"attempt {job.attempt.number} is being stopped: {stop}"
+        reason, message = reasons.STOPPING, f"attempt {job.attempt.number} is being stopped: {stop}"
     elif not stuck and obstacle is not None:
         reason, message = obstacle.reason, obstacle.message
         if status.attempt == job.attempt.number and status.reason == reason:
-            message = status.message  # as it was said first: each way to say it anew would be a write
+            message = status.message  # the first message stays: each new wording would be a write
     if not job.has_pod and not job.ending and not stop:
         due = max(job.created + EXPLAIN_AFTER, _next_explanation(snapshot, job))
         if now >= due:
@@ -164,7 +161,7 @@ def _look_again(snapshot: Snapshot, job: Execution, now: datetime) -> datetime:
 
 def _repeated(job: Execution) -> PostEvent:
     message = f"Job {job.name} repeats attempt {job.attempt.number}, whose end is on record: it is stopped"
-    return PostEvent("AttemptRepeated", message)
+    return PostEvent(reasons.DUPLICATE_ATTEMPT, message)
 
 
 def _reason_to_stop(
@@ -189,7 +186,7 @@ def _reason_to_stop(
         return "", end
     began = pod.created if pod is not None and pod.created else job.created
     due = began + timedelta(seconds=job.pending_seconds)
-    at_fault = pod is not None or (obstacle is not None and obstacle.reason != BACKLOG)
+    at_fault = pod is not None or (obstacle is not None and obstacle.reason != reasons.JOB_CONTROLLER_BACKLOG)
     if now >= due and at_fault:
         return outcome.STOP_NOT_STARTED, None
     return "", min((t for t in (end, due) if t is not None and t > now), default=None)
@@ -211,7 +208,7 @@ def _obstacle(snapshot: Snapshot, job: Execution, pod: PodView | None, now: date
     found = snapshot.obstacle
     if found is None or found.job_uid != job.uid or job.has_pod or job.ending:
         return None
-    if found.reason == BACKLOG and now < job.created + BACKLOG_AFTER:
+    if found.reason == reasons.JOB_CONTROLLER_BACKLOG and now < job.created + BACKLOG_AFTER:
         return None
     return found
 
@@ -228,9 +225,10 @@ def _reason_to_be_stuck(
     end = lease_end(snapshot, job)
     if end is not None and now >= end and (job.has_pod or pod_of(snapshot, job.uid) is not None):
         return (
-            LEASE_EXPIRED,
+            reasons.LEASE_EXPIRED,
             f"the lease of attempt {job.attempt.number} has run out and its node has not said that it ended; "
-            "no other attempt starts before there is proof: its node's return or fencing, or your word: "
+            "no other attempt starts before there is proof: the return or the fencing of its node, or your "
+            "confirmation: "
             f"{how_to_confirm(snapshot.task, named_by(snapshot, job))}",
             None,
         )
@@ -239,7 +237,7 @@ def _reason_to_be_stuck(
         overdue = taken_up(job) + timedelta(seconds=job.deadline_seconds) + OVERDUE_AFTER
         if now >= overdue and not job.ending:
             return (
-                JOB_OVERDUE,
+                reasons.JOB_OVERDUE,
                 f"Job {job.name} has outlived its deadline: is kube-controller-manager at work?",
                 end if end is not None and now < end else None,
             )
@@ -257,7 +255,7 @@ def _under_way(
     stuck: bool = False,
     waiting: bool = False,
 ) -> AsyncTaskStatus:
-    """Return a status that tells of an attempt under way."""
+    """Return the status of a task with a running attempt."""
     status = with_reason(status, now, api.STUCK, stuck, reason if stuck else "", message if stuck else "")
     status = with_reason(
         status, now, api.WAITING, waiting, reason if waiting else "", message if waiting else ""

@@ -22,7 +22,7 @@ class Obstacle:
     retry_time: datetime
     """When it is tried again, or looked at again."""
     job_uid: str = ""
-    """The Job that it holds up, if there is one already."""
+    """The Job that it blocks, if there is one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Snapshot:
     task_type: TaskType | None
     """Its type, if there is one of that name."""
     dry_run_generation: int | None = None
-    """The first generation of the type whose Job is as it is now: its trial holds for those after it."""
+    """The first generation of the type whose Job is as it is now: its dry run holds for those after it."""
     suspended_itself: str = ""
     """Why the type has suspended itself, if it has: errorPolicy."""
     jobs: tuple[Execution, ...] = ()
@@ -49,6 +49,6 @@ class Snapshot:
     lock: LockView | None = None
     """The lock of the task's key, whoever holds it."""
     last_create: datetime | None = None
-    """When a create of a Job of the task was last sent, as far as is known: it may still be under way."""
+    """When a create of a Job of the task was last sent, as far as is known: it may still be in flight."""
     lock_orphaned: bool = False
-    """Whether the lock's holder is of a task that is no more, and nothing bears witness of its end."""
+    """Whether the lock's holder is of a task that is no more, and there is no evidence of its end."""

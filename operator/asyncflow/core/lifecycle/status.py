@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from asyncflow.api import asynctask as api
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase
 from asyncflow.api.meta import Condition, find_condition, with_condition
 from asyncflow.core.lifecycle.actions import Action, Decision, PostEvent, StartAttempt
@@ -26,7 +27,7 @@ def with_reason(
     condition = Condition(
         type=condition_type,
         status="True" if value else "False",
-        reason=reason or (condition_type if value else "Resolved"),
+        reason=reason or (condition_type if value else reasons.RESOLVED),
         message=message,
     )
     return status.model_copy(update={"conditions": with_condition(status.conditions, condition, now)})
@@ -52,8 +53,18 @@ def decided(
     return Decision(status=new, start=start, actions=(*actions, *_events(old, new)), wake=wake, live=live)
 
 
-QUIET = frozenset({"", "BackOff", "Snoozed", "NotBefore", "Suspended", "TaskTypeSuspended", "LockHeld"})
-"""Reasons to wait that are as they should be: no event tells of them."""
+QUIET = frozenset(
+    {
+        "",
+        reasons.BACK_OFF,
+        reasons.SNOOZED,
+        reasons.NOT_BEFORE,
+        reasons.SUSPENDED,
+        reasons.TASK_TYPE_SUSPENDED,
+        reasons.LOCK_HELD,
+    }
+)
+"""Reasons to wait that are expected: no event is posted."""
 
 TOLD = (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID)
 """Conditions that people want to hear of when they become True."""
@@ -79,7 +90,7 @@ def _events(old: AsyncTaskStatus, new: AsyncTaskStatus) -> list[Action]:
     for attempt in new.attempts:
         if attempt.outcome is not None and attempt.number not in known and attempt.proof_detail:
             waived = attempt.proof_of_death is api.Proof.WAIVED
-            reason = "ReplacedUnsafe" if waived else "Fenced"
+            reason = reasons.REPLACED_UNSAFE if waived else reasons.FENCED
             made.append(
                 PostEvent(reason, f"attempt {attempt.number}: {attempt.proof_detail}", warning=waived)
             )

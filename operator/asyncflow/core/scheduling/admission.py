@@ -190,15 +190,15 @@ class Admission:
         return [type_key for type_key, slots in self._slots.items() if slots.live]
 
     def expect(self, type_key: TypeKey, uids: Iterable[str]) -> None:
-        """Grant no slot of a type until each of these tasks has had its say."""
+        """Grant no slot of a type until each of these tasks was evaluated."""
         self._slots[type_key].expect(uids)
 
     def settle(self, type_key: TypeKey, uid: str) -> list[str]:
-        """Note that a task has had its say."""
+        """Note that a task was evaluated."""
         return self._slots[type_key].settle(uid)
 
     def settle_everywhere(self, uid: str) -> list[str]:
-        """Note that a task is no more, whatever its type was: nobody waits for its say."""
+        """Note that a task is no more, whatever its type was: nobody waits for it."""
         return [other for slots in list(self._slots.values()) for other in slots.settle(uid)]
 
     def set_limit(self, type_key: TypeKey, limit: int) -> list[str]:

@@ -15,7 +15,7 @@ def rank(priority: int, since: datetime, name: str, uid: str) -> Rank:
 
 @dataclass(slots=True)
 class PriorityQueue:
-    """Tasks by rank. Every operation costs O(log n); an entry that was moved or left is passed over."""
+    """Tasks by rank. Every operation costs O(log n); an entry that was moved or has left is skipped."""
 
     _ranks: dict[str, Rank] = field(default_factory=dict)
     _heap: list[Rank] = field(default_factory=list)

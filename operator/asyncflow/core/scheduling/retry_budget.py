@@ -9,6 +9,7 @@ not used is lost with it.
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from asyncflow.api import reasons
 from asyncflow.api.limits import RetryBudget
 from asyncflow.api.meta import Condition, is_true, with_condition
 from asyncflow.api.tasktype import RETRY_BUDGET_EXHAUSTED, RetryBudgetStatus, TaskType, TaskTypeStatus
@@ -145,7 +146,7 @@ def withdraw(task_type: TaskType, status: TaskTypeStatus, tokens: RetryTokens, n
         condition = Condition(
             type=RETRY_BUDGET_EXHAUSTED,
             status="True" if short else "False",
-            reason="RetriesWait" if short else "TokensLeft",
+            reason=reasons.BUDGET_EXHAUSTED if short else reasons.BUDGET_AVAILABLE,
             message="retries wait for a token: see spec.retry.budget" if short else "",
         )
         status = status.model_copy(update={"conditions": with_condition(status.conditions, condition, now)})

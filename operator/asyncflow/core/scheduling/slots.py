@@ -35,14 +35,14 @@ class Slots:
         return self._line.oldest()
 
     def expect(self, uids: Iterable[str]) -> None:
-        """Grant nothing until each of these tasks has had its say: of many, the first in order goes first.
+        """Grant nothing until each of these tasks was evaluated: of many, the first in order goes first.
 
         So it is after a start, and when a type changes.
         """
         self._expected.update(uids)
 
     def settle(self, uid: str) -> list[str]:
-        """Note that a task has had its say; return the tasks that hold a new slot now."""
+        """Note that a task was evaluated; return the tasks that hold a new slot now."""
         if uid not in self._expected:
             return []
         self._expected.discard(uid)

@@ -174,7 +174,10 @@ class Census:
         while heap and heap[0][0][0] < moment and len(found) < most:
             ending, uid = heapq.heappop(heap)
             entry = self._entries.get(uid)
-            if entry is not None and (entry.phase, entry.ending) == (phase, ending):  # else: begun anew since
+            if entry is not None and (entry.phase, entry.ending) == (
+                phase,
+                ending,
+            ):  # else: a new run began since
                 found[uid] = (ending, uid)
         for item in found.values():
             heapq.heappush(heap, item)

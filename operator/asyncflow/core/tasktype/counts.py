@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import Condition, find_condition, with_condition
 from asyncflow.api.tasktype import THROTTLED, Counts, TaskTypeStatus
@@ -38,7 +39,7 @@ def with_counts(
     throttled = Condition(
         type=THROTTLED,
         status="True" if waiting else "False",
-        reason="TasksWait" if waiting else "SlotsLeft",
+        reason=reasons.CONCURRENCY_LIMIT_REACHED if waiting else reasons.BELOW_CONCURRENCY_LIMIT,
         message="tasks wait for a slot: see status.waiting and spec.maxConcurrent" if waiting else "",
     )
     return status.model_copy(update={"conditions": with_condition(status.conditions, throttled, now)})

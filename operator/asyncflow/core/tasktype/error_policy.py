@@ -2,12 +2,11 @@
 
 from datetime import datetime
 
-from asyncflow.api import names
+from asyncflow.api import names, reasons
 from asyncflow.api.meta import Condition, with_condition
 from asyncflow.api.tasktype import SUSPENDED, Errors, TaskType, TaskTypeStatus
 from asyncflow.core.tasktype.census import Census
 
-BY_POLICY = "ErrorPolicy"
 AFTER_ALL = chr(0x10FFFF)
 """Sorts behind every name: all that ended in that second."""
 
@@ -53,11 +52,11 @@ def evaluate(task_type: TaskType, status: TaskTypeStatus, census: Census, now: d
     latch(task_type, census)
     why = census.tripped
     errors = errors.model_copy(update={"suspended": why})
-    reason, message = "Active", ""
+    reason, message = reasons.ACTIVE, ""
     if task_type.spec.suspend:
-        reason, message = "SuspendedByUser", "spec.suspend is set: no more attempts are started"
+        reason, message = reasons.SUSPENDED_BY_USER, "spec.suspend is set: no more attempts are started"
     if why:
-        reason, message = BY_POLICY, why
+        reason, message = reasons.ERROR_POLICY, why
     suspended = Condition(
         type=SUSPENDED,
         status="True" if message else "False",
@@ -97,6 +96,6 @@ def _past(task_type: TaskType, census: Census) -> str:
     else:
         return ""
     return (
-        f"{what}: no more attempts are started. When the cause is mended, resume it: kubectl annotate "
+        f"{what}: no more attempts are started. When the cause is fixed, resume it: kubectl annotate "
         f'--overwrite -n {meta.namespace} tasktype {meta.name} {names.RESUME_ANNOTATION}="$(date)"'
     )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from asyncflow.api import reasons
 from asyncflow.api.meta import Condition, find_condition, is_true, with_condition
 from asyncflow.api.tasktype import READY, SUSPENDED, ErrorPolicy, Retention, TaskType, TaskTypeStatus
 
@@ -20,7 +21,7 @@ def needs_dry_run(task_type: TaskType) -> bool:
 def with_dry_run_result(
     task_type: TaskType, rejection: tuple[str, str] | None, now: datetime
 ) -> TaskTypeStatus:
-    """Return the type's status after its trial.
+    """Return the type's status after its dry run.
 
     Args:
         task_type: the type.
@@ -28,7 +29,7 @@ def with_dry_run_result(
         now: the moment.
     """
     generation = task_type.metadata.generation
-    reason, message = rejection or ("JobAccepted", "the API server accepts its Job")
+    reason, message = rejection or (reasons.JOB_ACCEPTED, "the API server accepts its Job")
     ready = Condition(
         type=READY,
         status="False" if rejection else "True",
@@ -41,7 +42,7 @@ def with_dry_run_result(
 
 
 def dry_run_subject(task_type: TaskType) -> tuple[object, ...]:
-    """Return what the trial of a type is about: as long as it stays the same, so does the verdict."""
+    """Return what the dry run of a type depends on: while it stays the same, so does the result."""
     spec = task_type.spec
     return spec.template, spec.stages, spec.deadlines, spec.lease
 
@@ -51,7 +52,7 @@ def matters_to_tasks(task_type: TaskType, dry_run_generation: int) -> tuple[obje
 
     Args:
         task_type: the type.
-        dry_run_generation: the first generation whose trial holds for this one.
+        dry_run_generation: the first generation whose dry run holds for this one.
     """
     spec = task_type.spec.model_copy(
         update={

@@ -20,7 +20,7 @@ def removable(
         census: its tasks.
         now: the moment.
         most: how many are returned at most.
-        free: tells of a task whether nothing depends on it any more: it has no Job, and nobody has asked for
+        free: says of a task whether nothing depends on it any more: it has no Job, and nobody has asked for
             another run of it.
     """
     keep = task_type.spec.retention

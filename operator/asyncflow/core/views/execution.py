@@ -57,7 +57,7 @@ class Execution:
 
     @property
     def finished(self) -> bool:
-        """Whether the Job controller has said its last word."""
+        """Whether the Job controller has set a terminal condition."""
         return self.complete or self.failed
 
     @property

@@ -1,4 +1,4 @@
-"""Nodes, as far as they tell of the processes that ran there."""
+"""Nodes, as evidence about the processes that ran there."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from asyncflow.api import names
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node, as far as it tells of the processes that ran there."""
+    """A node, as evidence about the processes that ran there."""
 
     name: str
     boot: str

@@ -39,7 +39,7 @@ class PodView:
     attempt: int = 0
     job_name: str = ""
     gone: bool = False
-    """Whether it was looked for and not there any more."""
+    """Whether a list showed that it no longer exists."""
 
     @property
     def sealed(self) -> bool:
