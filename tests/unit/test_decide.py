@@ -7,6 +7,7 @@ import pytest
 
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.actions import (
     Decision,
     DeleteJob,
@@ -16,7 +17,6 @@ from asyncflow.core.lifecycle.actions import (
     ReadPods,
     StopJob,
 )
-from asyncflow.core.lifecycle.snapshot import Obstacle
 from builders import alive, at, completed, failed, job, look, pod, status_of, task, task_type, written
 
 
@@ -65,30 +65,31 @@ class TestStart:
     def test_a_type_that_was_not_tried_yet_is_waited_for_without_a_write(self) -> None:
         assert look(task(), task_type=task_type(ready=None)) == Decision()
 
-    def test_a_hindrance_shows_and_goes_away(self) -> None:
-        obstacle = Obstacle("QuotaExceeded", "exceeded quota: q", at(5))
-        decision = look(task(), 1, obstacle=obstacle)
+    def test_a_blocker_shows_and_goes_away(self) -> None:
+        blocker = Blocker("QuotaExceeded", "exceeded quota: q", until=at(5))
+        decision = look(task(), 1, blocker=blocker)
         assert status_of(decision).reason == "QuotaExceeded"
         assert decision.wake == at(5)
-        later = look(written(task(), decision), 6, obstacle=obstacle)
+        later = look(written(task(), decision), 6, blocker=blocker)
         assert later.start is not None
         assert later.status is None, "it is said until a start has succeeded"
         told = written(task(), decision)
-        anew = Obstacle("QuotaExceeded", "exceeded quota: q, used: 7", at(15))
-        assert look(told, 7, obstacle=anew).status is None, "each new wording would be a write"
+        anew = Blocker("QuotaExceeded", "exceeded quota: q, used: 7", until=at(15))
+        assert look(told, 7, blocker=anew).status is None, "each new wording would be a write"
         free = look(told, 20)
         assert free.start is not None
         assert not is_true(status_of(free).conditions, "Waiting")
 
-    def test_a_hindrance_that_is_over_starts_nothing_that_is_suspended(self) -> None:
-        obstacle = Obstacle("QuotaExceeded", "exceeded quota: q", at(5))
-        decision = look(task(suspend=True), 6, obstacle=obstacle)
+    def test_a_blocker_that_is_over_starts_nothing_that_is_suspended(self) -> None:
+        blocker = Blocker("QuotaExceeded", "exceeded quota: q", until=at(5))
+        decision = look(task(suspend=True), 6, blocker=blocker)
         assert decision.start is None
         assert status_of(decision).reason == "Suspended"
 
     def test_what_held_up_one_job_does_not_hold_up_the_next(self) -> None:
         assert (
-            look(task(), 1, obstacle=Obstacle("PodNotCreated", "", at(5), "job-order-1-1")).start is not None
+            look(task(), 1, blocker=Blocker("PodNotCreated", "", until=at(5), job_uid="job-order-1-1")).start
+            is not None
         )
 
     def test_a_payload_that_is_too_large_fails_the_task_and_names_the_bound(self) -> None:
@@ -145,11 +146,14 @@ class TestRunning:
         bare = job(has_pod=False)
         assert look(task(), 5, jobs=(bare,)).wake == at(8)
         assert ExplainJob(bare.name, bare.uid) in look(task(), 8, jobs=(bare,)).actions
-        hindered = look(
-            task(), 9, jobs=(bare,), obstacle=Obstacle("QuotaExceeded", "exceeded quota: q", at(13), bare.uid)
+        blocked = look(
+            task(),
+            9,
+            jobs=(bare,),
+            blocker=Blocker("QuotaExceeded", "exceeded quota: q", until=at(13), job_uid=bare.uid),
         )
-        assert status_of(hindered).reason == "QuotaExceeded"
-        assert hindered.live
+        assert status_of(blocked).reason == "QuotaExceeded"
+        assert blocked.live
 
     def test_a_suspended_task_keeps_its_running_attempt(self) -> None:
         decision = look(task(suspend=True), 4, jobs=(job(),), pods=(alive(job()),))

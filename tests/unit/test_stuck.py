@@ -9,7 +9,7 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.lifecycle.actions import CloseJob, Decision, PostEvent, ReadPods, StopJob
-from asyncflow.core.lifecycle.snapshot import Obstacle
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.lease import LockView
 from asyncflow.core.views.node import NodeView
@@ -192,7 +192,7 @@ class TestReplaceUnsafe:
 class TestPending:
     def test_a_pod_that_no_node_takes_is_ended_with_the_reason(self) -> None:
         waits = alive(job(), phase="Pending", node_name="", start_time=None)
-        waits = replace(waits, obstacle="Unschedulable", obstacle_message="0/1 nodes are available")
+        waits = replace(waits, blocked_by="Unschedulable", blocked_message="0/1 nodes are available")
         known = {"jobs": (job(),), "pods": (waits,)}
         early = look(task(), 899, **known)
         assert status_of(early).reason == "Unschedulable"
@@ -218,11 +218,11 @@ class TestPending:
 
     def test_a_backlog_of_the_job_controller_costs_nobodys_budget(self) -> None:
         bare = job(has_pod=False)
-        behind = Obstacle("JobControllerBacklog", "not made yet", at(2000), bare.uid)
-        decision = look(task(), 1000, jobs=(bare,), obstacle=behind)
+        behind = Blocker("JobControllerBacklog", "not made yet", until=at(2000), job_uid=bare.uid)
+        decision = look(task(), 1000, jobs=(bare,), blocker=behind)
         assert not [a for a in decision.actions if isinstance(a, StopJob)]
-        full = Obstacle("QuotaExceeded", "exceeded quota", at(2000), bare.uid)
-        decision = look(task(), 1000, jobs=(bare,), obstacle=full)
+        full = Blocker("QuotaExceeded", "exceeded quota", until=at(2000), job_uid=bare.uid)
+        decision = look(task(), 1000, jobs=(bare,), blocker=full)
         assert [a.reason for a in decision.actions if isinstance(a, StopJob)] == ["NotStarted"]
 
     def test_a_job_that_never_had_a_pod_never_started(self) -> None:
@@ -232,11 +232,11 @@ class TestPending:
         assert status_of(decision).attempts[0].proof_of_death is Proof.NEVER_STARTED
 
     def test_an_image_that_does_not_exist_is_said_at_once(self) -> None:
-        waits = alive(job(), phase="Pending", obstacle="ImagePullBackOff", obstacle_message="no such image")
+        waits = alive(job(), phase="Pending", blocked_by="ImagePullBackOff", blocked_message="no such image")
         decision = look(task(), 10, jobs=(job(),), pods=(waits,))
         assert status_of(decision).reason == "ImagePullBackOff"
         assert is_true(status_of(decision).conditions, "Waiting")
-        said_anew = replace(waits, obstacle_message="said in other words", resource_version="2")
+        said_anew = replace(waits, blocked_message="said in other words", resource_version="2")
         told = written(task(), decision)
         assert look(told, 20, jobs=(job(),), pods=(said_anew,)).status is None
 

@@ -19,9 +19,10 @@ from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.tables import SerializedTable, Table
 from asyncflow.core.attempt.naming import lock_name
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import is_recorded
 from asyncflow.core.lifecycle.interventions import retry_now
-from asyncflow.core.lifecycle.snapshot import Obstacle, Snapshot
+from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.scheduling.admission import Gate, LockId, TypeKey
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
@@ -132,7 +133,7 @@ class ClusterState:
     def snapshot(
         self,
         task_uid: str,
-        obstacle: Obstacle | None = None,
+        blocker: Blocker | None = None,
         gate: Gate | None = None,
         last_create: datetime | None = None,
     ) -> Snapshot | None:
@@ -159,7 +160,7 @@ class ClusterState:
             pods_listed_at={
                 uid: self._pods_listed_at[uid] for uid in open_jobs if uid in self._pods_listed_at
             },
-            obstacle=obstacle,
+            blocker=blocker,
             gate=gate,
             last_create=last_create,
             nodes=self._nodes,

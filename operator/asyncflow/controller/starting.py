@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 
 from asyncflow.api import reasons
@@ -12,20 +11,13 @@ from asyncflow.controller.locks import Locks
 from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.lifecycle.actions import StartAttempt
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import release
 from asyncflow.core.views.job import execution_of_job
 from asyncflow.kube.client import JOBS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Hindrance:
-    """Why an attempt could not be started: reason and message."""
-
-    reason: str
-    message: str
 
 
 class Starter:
@@ -39,7 +31,7 @@ class Starter:
         self._locks = locks
         self._clock = clock
 
-    async def start(self, task: AsyncTask, start: StartAttempt) -> Body | Hindrance:
+    async def start(self, task: AsyncTask, start: StartAttempt) -> Body | Blocker:
         """Create the attempt's Job, or return it if it is there and ours, or say what speaks against it.
 
         Raises:
@@ -66,22 +58,22 @@ class Starter:
             return await self._client.create(JOBS, task.metadata.namespace, job)
         except ApiError as error:
             found = await self._refusal(task, job["metadata"]["name"], error)
-            if isinstance(found, Hindrance) and error.refused and lock is not None and new:
+            if isinstance(found, Blocker) and error.refused and lock is not None and new:
                 await self._locks.free(release(lock))  # it was not made, and no other create is in flight
             return found
 
-    async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Hindrance:
+    async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Blocker:
         if error.already_exists:
             return await self._name_conflict(task, name)
         if error.status == 504 or "etcdserver" in error.message:
             raise error  # whether it was created is unknown: the slot stays taken, and the name will tell
         if not error.refused:
-            return Hindrance(reasons.API_SERVER_ERROR, str(error))
+            return Blocker(reasons.API_SERVER_ERROR, str(error))
         if "exceeded quota" in error.message:
-            return Hindrance(reasons.QUOTA_EXCEEDED, error.message)
-        return Hindrance(reasons.FORBIDDEN if error.status == 403 else reasons.JOB_REJECTED, error.message)
+            return Blocker(reasons.QUOTA_EXCEEDED, error.message)
+        return Blocker(reasons.FORBIDDEN if error.status == 403 else reasons.JOB_REJECTED, error.message)
 
-    async def _name_conflict(self, task: AsyncTask, name: str) -> Body | Hindrance:
+    async def _name_conflict(self, task: AsyncTask, name: str) -> Body | Blocker:
         try:
             body = await self._client.get(JOBS, task.metadata.namespace, name)
         except ApiError as error:
@@ -90,12 +82,12 @@ class Starter:
             raise
         job = execution_of_job(body)
         if job is None:
-            return Hindrance(
+            return Blocker(
                 reasons.JOB_NAME_CONFLICT,
                 f"Job {name} exists and is not asyncflow's: delete it, or create the task under another name",
             )
         if job.task_uid != task.metadata.uid or job.deleting:
-            return Hindrance(
+            return Blocker(
                 reasons.PREVIOUS_JOB_TERMINATING, f"Job {name} of an earlier task of this name still exists"
             )
         return body

@@ -13,7 +13,7 @@ from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.garbage_collector import Deletion, GarbageCollector
 from asyncflow.controller.locks import Locks
 from asyncflow.controller.missing_pods import Explainer
-from asyncflow.controller.starting import Hindrance, Starter
+from asyncflow.controller.starting import Starter
 from asyncflow.controller.stopping import Stopper
 from asyncflow.core.lifecycle.actions import (
     Action,
@@ -27,8 +27,8 @@ from asyncflow.core.lifecycle.actions import (
     StartAttempt,
     StopJob,
 )
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import decide
-from asyncflow.core.lifecycle.snapshot import Obstacle
 from asyncflow.core.scheduling.admission import Admission, Claim, Gate, TypeKey
 from asyncflow.core.scheduling.priority_queue import rank
 from asyncflow.kube.alarms import Alarms
@@ -92,7 +92,7 @@ class TaskReconciler:
         self._began = clock()
         self._creates: dict[str, datetime] = {}
         """When a create was last sent, of tasks with a lockKey."""
-        self._obstacles: dict[str, Obstacle] = {}
+        self._blockers: dict[str, Blocker] = {}
         self._refusals: dict[str, int] = {}
 
     async def reconcile(self, uid: str) -> None:
@@ -102,10 +102,10 @@ class TaskReconciler:
             Requeue: what was known is out of date; the news is on its way.
             ApiUnreachable, ApiError: the API server did not do its part; ask again.
         """
-        self._clear_obstacle(uid)
+        self._clear_blocker(uid)
         gate = self._admission.gate(uid)
         sent = self._creates.get(uid, self._began)
-        snapshot = self._state.snapshot(uid, self._obstacles.get(uid), gate, sent)
+        snapshot = self._state.snapshot(uid, self._blockers.get(uid), gate, sent)
         if snapshot is None:
             self._wake(self._admission.settle_everywhere(uid))
             await self._locks.free_of_deleted(uid)
@@ -160,7 +160,7 @@ class TaskReconciler:
     def _forget(self, uid: str) -> None:
         """Let go of a task that was deleted; its slot is free once its Jobs are over."""
         self._alarms.set(uid, None)
-        self._obstacles.pop(uid, None)
+        self._blockers.pop(uid, None)
         self._refusals.pop(uid, None)
         self._creates.pop(uid, None)
         if any(not (job.finished or self._state.gone(job.uid)) for job in self._state.jobs_of(uid)):
@@ -175,12 +175,12 @@ class TaskReconciler:
         if start.lock_key is not None:
             self._creates[uid] = self._clock()
         made = await self._starter.start(task, start)
-        if isinstance(made, Hindrance):
-            self._hinder(task, made.reason, made.message)
+        if isinstance(made, Blocker):
+            self._block(task, made.reason, made.message)
             self._wake(self._admission.leave(uid))
             self._enqueue(uid)
             return
-        self._obstacles.pop(uid, None)
+        self._blockers.pop(uid, None)
         self._refusals.pop(uid, None)
         if start.first:
             self._admission.tokens(task.type_key).first_attempts += 1
@@ -194,23 +194,25 @@ class TaskReconciler:
         if not self._state.put_job(made):
             self._enqueue(uid)
 
-    def _clear_obstacle(self, uid: str) -> None:
+    def _clear_blocker(self, uid: str) -> None:
         """Forget what blocked a Job that has its pod by now, or is gone."""
-        obstacle = self._obstacles.get(uid)
-        if obstacle is None or not obstacle.job_uid:
+        blocker = self._blockers.get(uid)
+        if blocker is None or not blocker.job_uid:
             return
-        job = self._state.jobs.get(obstacle.job_uid)
+        job = self._state.jobs.get(blocker.job_uid)
         if job is None or job.has_pod or job.finished:
-            del self._obstacles[uid]
+            del self._blockers[uid]
             self._refusals.pop(uid, None)
 
-    def _hinder(self, task: AsyncTask, reason: str, message: str, job_uid: str = "") -> None:
+    def _block(self, task: AsyncTask, reason: str, message: str, job_uid: str = "") -> None:
         """Remember what keeps a task, or its Job, from going on, and when to try again."""
         uid = task.metadata.uid
         refusals = self._refusals.get(uid, 0)
         self._refusals[uid] = refusals + 1
         pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(refusals, 8))
-        self._obstacles[uid] = Obstacle(reason, message[:MESSAGE_MAX], self._clock() + pause, job_uid)
+        self._blockers[uid] = Blocker(
+            reason, message[:MESSAGE_MAX], until=self._clock() + pause, job_uid=job_uid
+        )
         logger.warning("attempt of %s blocked: %s: %s", task.key, reason, message, extra=_fields(task))
 
     # Writing
@@ -259,7 +261,7 @@ class TaskReconciler:
             case FindPod():
                 self._find_pods(task.type_key)
             case ExplainJob():
-                self._hinder(task, *await self._explainer.explain(namespace, action.job_uid), action.job_uid)
+                self._block(task, *await self._explainer.explain(namespace, action.job_uid), action.job_uid)
                 self._enqueue(uid)
             case PostEvent():
                 self._recorder.post(

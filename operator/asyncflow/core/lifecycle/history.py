@@ -1,15 +1,15 @@
 """The schedule log: outcomes are folded into a task's status, each once, by the attempt's number."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome
-from asyncflow.core.attempt.backoff import pause_seconds
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.settings import AttemptSettings
 from asyncflow.core.lifecycle.outcome import Ending, judge
 from asyncflow.core.lifecycle.proof_of_death import Evidence, lease_end, outside_evidence, pod_of
+from asyncflow.core.lifecycle.retry import charged_counter, final_outcome, pause
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 
@@ -112,17 +112,6 @@ def _is_the_recorded(status: AsyncTaskStatus, job: Execution) -> bool:
     return job.closed if entry is None else entry.job_uid == job.uid
 
 
-COUNTERS = {
-    Outcome.FAILED: "failures",
-    Outcome.UNKNOWN: "failures",
-    Outcome.TIMED_OUT: "timeouts",
-    Outcome.NOT_STARTED: "timeouts",
-    Outcome.DISRUPTED: "disruptions",
-    Outcome.SNOOZED: "snoozes",
-}
-"""What an attempt draws on by its outcome; a success and a cancellation draw on nothing."""
-
-
 def _with_ending(
     snapshot: Snapshot,
     status: AsyncTaskStatus,
@@ -133,9 +122,7 @@ def _with_ending(
 ) -> AsyncTaskStatus:
     """Put an ended attempt into the history, count it, and set the time of the next if there may be one."""
     end_time = ending.end_time or now
-    outcome = ending.outcome
-    if outcome is Outcome.FAILED and settings is not None and _snoozes(settings, status, ending):
-        outcome = Outcome.SNOOZED
+    outcome = final_outcome(ending, status, settings)
     entry = attempt_entry(snapshot, job).model_copy(
         update={
             "end_time": end_time,
@@ -149,9 +136,7 @@ def _with_ending(
     )
     if ending.node_name:
         entry = entry.model_copy(update={"node_name": ending.node_name})
-    counted = COUNTERS.get(outcome)
-    if outcome is Outcome.UNKNOWN and ending.reason == reasons.LEASE_EXPIRED:
-        counted = "timeouts"
+    counted = charged_counter(outcome, ending.reason)
     if job.attempt.run < (status.run or 1):
         counted = None  # it is of a run that is over
     update: dict[str, object] = {
@@ -166,24 +151,9 @@ def _with_ending(
         update[counted] = (getattr(status, counted) or 0) + 1
     status = status.model_copy(update=update)
     if counted is not None and settings is not None:
-        pause = _pause_seconds(snapshot.task, status, settings, job.attempt.number, outcome)
-        status = status.model_copy(update={"retry_time": end_time + timedelta(seconds=pause)})
+        retry_time = end_time + pause(snapshot.task, status, settings, job.attempt.number, outcome)
+        status = status.model_copy(update={"retry_time": retry_time})
     return status
-
-
-def _snoozes(settings: AttemptSettings, status: AsyncTaskStatus, ending: Ending) -> bool:
-    return (
-        ending.exit_code in settings.snooze.exit_codes and (status.snoozes or 0) < settings.snooze.max_times
-    )
-
-
-def _pause_seconds(
-    task: AsyncTask, status: AsyncTaskStatus, settings: AttemptSettings, attempt: int, outcome: Outcome
-) -> float:
-    if outcome is Outcome.SNOOZED:
-        return settings.snooze.delay_seconds
-    retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
-    return pause_seconds(settings.backoff, retries, f"{task.metadata.uid}/{attempt}")
 
 
 def with_entry(

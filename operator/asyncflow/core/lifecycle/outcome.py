@@ -155,5 +155,5 @@ def _killed_at_deadline(job: Execution, pod: PodView | None) -> bool:
 def _message(job: Execution, pod: PodView | None, *, gone: bool) -> str:
     if gone:
         return "its Job was deleted by someone else"
-    obstacle = f"{pod.obstacle}: {pod.obstacle_message}" if pod is not None and pod.obstacle else ""
-    return (job.stop_message or (pod.message if pod else "") or obstacle or job.message)[:1024]
+    blocked = f"{pod.blocked_by}: {pod.blocked_message}" if pod is not None and pod.blocked_by else ""
+    return (job.stop_message or (pod.message if pod else "") or blocked or job.message)[:1024]

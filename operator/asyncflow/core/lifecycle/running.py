@@ -18,11 +18,12 @@ from asyncflow.core.lifecycle.actions import (
     ReadPods,
     StopJob,
 )
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import Folded, attempt_entry, with_entry
 from asyncflow.core.lifecycle.interventions import how_to_confirm, retry_now
 from asyncflow.core.lifecycle.outcome import Ending
 from asyncflow.core.lifecycle.proof_of_death import lease_end, named_by, pod_of
-from asyncflow.core.lifecycle.snapshot import Obstacle, Snapshot
+from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided, with_reason
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
@@ -96,8 +97,8 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
     wakes: list[datetime] = []
     actions: list[Action] = []
 
-    obstacle = _obstacle(snapshot, job, pod, now)
-    stop, until = _reason_to_stop(snapshot, folded, job, pod, obstacle, now)
+    blocker = _blocker_of_job(snapshot, job, pod, now)
+    stop, until = _reason_to_stop(snapshot, folded, job, pod, blocker, now)
     if until is not None:
         wakes.append(until)
     if folded.duplicate_job:
@@ -107,7 +108,7 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         actions += _seal(snapshot, job, now)
         wakes.append(max(_look_again(snapshot, job, now), now + LOOK_AGAIN_AFTER))
     elif stop and not job.stop_reason:
-        message = f"{obstacle.reason}: {obstacle.message}" if obstacle and not _accepted(pod) else ""
+        message = f"{blocker.reason}: {blocker.message}" if blocker and not _accepted(pod) else ""
         actions.append(StopJob(job.name, job.uid, stop, message))
 
     stuck, message, until = _reason_to_be_stuck(snapshot, job, now)
@@ -116,8 +117,8 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
     reason = stuck
     if not stuck and stop:
         reason, message = reasons.STOPPING, f"attempt {job.attempt.number} is being stopped: {stop}"
-    elif not stuck and obstacle is not None:
-        reason, message = obstacle.reason, obstacle.message
+    elif not stuck and blocker is not None:
+        reason, message = blocker.reason, blocker.message
         if status.attempt == job.attempt.number and status.reason == reason:
             message = status.message  # the first message stays: each new wording would be a write
     if not job.has_pod and not job.ending and not stop:
@@ -169,7 +170,7 @@ def _reason_to_stop(
     folded: Folded,
     job: Execution,
     pod: PodView | None,
-    obstacle: Obstacle | None,
+    blocker: Blocker | None,
     now: datetime,
 ) -> tuple[str, datetime | None]:
     """Tell why an attempt is to be stopped, or is being stopped; if not, when to ask again."""
@@ -186,7 +187,7 @@ def _reason_to_stop(
         return "", end
     began = pod.created if pod is not None and pod.created else job.created
     due = began + timedelta(seconds=job.pending_seconds)
-    at_fault = pod is not None or (obstacle is not None and obstacle.reason != reasons.JOB_CONTROLLER_BACKLOG)
+    at_fault = pod is not None or (blocker is not None and blocker.reason != reasons.JOB_CONTROLLER_BACKLOG)
     if now >= due and at_fault:
         return outcome.STOP_NOT_STARTED, None
     return "", min((t for t in (end, due) if t is not None and t > now), default=None)
@@ -201,11 +202,11 @@ def _accepted(pod: PodView | None) -> bool:
     return pod is not None and pod.start_time is not None
 
 
-def _obstacle(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> Obstacle | None:
+def _blocker_of_job(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> Blocker | None:
     """Return what keeps an attempt from running: of its pod, or of the Job that has none."""
-    if pod is not None and not pod.terminal and pod.obstacle:
-        return Obstacle(pod.obstacle, pod.obstacle_message, job.created, job.uid)
-    found = snapshot.obstacle
+    if pod is not None and not pod.terminal and pod.blocked_by:
+        return Blocker(pod.blocked_by, pod.blocked_message, job_uid=job.uid)
+    found = snapshot.blocker
     if found is None or found.job_uid != job.uid or job.has_pod or job.ending:
         return None
     if found.reason == reasons.JOB_CONTROLLER_BACKLOG and now < job.created + BACKLOG_AFTER:
@@ -214,8 +215,8 @@ def _obstacle(snapshot: Snapshot, job: Execution, pod: PodView | None, now: date
 
 
 def _next_explanation(snapshot: Snapshot, job: Execution) -> datetime:
-    found = snapshot.obstacle
-    return found.retry_time if found is not None and found.job_uid == job.uid else job.created
+    found = snapshot.blocker
+    return found.until if found is not None and found.until and found.job_uid == job.uid else job.created
 
 
 def _reason_to_be_stuck(

@@ -6,23 +6,12 @@ from datetime import datetime
 
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
+from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.scheduling.admission import Gate
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.lease import LockView
 from asyncflow.core.views.node import NodeView
 from asyncflow.core.views.pod import PodView
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """What keeps a task from starting or running, as the API server told it."""
-
-    reason: str
-    message: str
-    retry_time: datetime
-    """When it is tried again, or looked at again."""
-    job_uid: str = ""
-    """The Job that it blocks, if there is one already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +31,8 @@ class Snapshot:
     """The uids of Jobs among these that were deleted."""
     pods_listed_at: Mapping[str, datetime] = field(default_factory=dict)
     """By the uid of a Job that has ended: when its pods were last read."""
-    obstacle: Obstacle | None = None
+    blocker: Blocker | None = None
+    """What blocked the last start, or blocks the Job that was started, as the API server told it."""
     gate: Gate | None = None
     nodes: Mapping[str, NodeView] = field(default_factory=dict)
     """Nodes by name, as far as they were looked at."""

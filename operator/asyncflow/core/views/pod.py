@@ -27,9 +27,9 @@ class PodView:
     start_time: datetime | None = None
     end_time: datetime | None = None
     deleting: bool = False
-    obstacle: str = ""
+    blocked_by: str = ""
     """What keeps it from starting, as one word: ``Unschedulable``, ``ImagePullBackOff``, …"""
-    obstacle_message: str = ""
+    blocked_message: str = ""
     disruption: str = ""
     """The reason of the pod's ``DisruptionTarget`` condition."""
     exit_code: int | None = None
@@ -75,7 +75,7 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         ),
         {},
     )
-    obstacle = _obstacle(status, states)
+    blocked = _blocked_by(status, states)
     owner: dict[str, Any] = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), {})
     return PodView(
         namespace=meta["namespace"],
@@ -90,8 +90,8 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         node_name=(body.get("spec") or {}).get("nodeName", ""),
         created=moment(meta.get("creationTimestamp")),
         start_time=moment(status.get("startTime")),
-        obstacle=obstacle[0],
-        obstacle_message=obstacle[1],
+        blocked_by=blocked[0],
+        blocked_message=blocked[1],
         end_time=max((parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")), default=None),
         deleting="deletionTimestamp" in meta,
         disruption=disruption.get("reason", ""),
@@ -106,7 +106,7 @@ QUIET_STATES = ("ContainerCreating", "PodInitializing")
 """What every container waits for on its way."""
 
 
-def _obstacle(status: dict[str, Any], states: list[dict[str, Any]]) -> tuple[str, str]:
+def _blocked_by(status: dict[str, Any], states: list[dict[str, Any]]) -> tuple[str, str]:
     """Return what keeps a pod from starting: reason and sentence, empty if nothing does."""
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":

@@ -1,0 +1,104 @@
+"""Retries: which budget an attempt is charged to, when it is exhausted, and the pause before the next.
+
+Every task has a budget for failures, one for timeouts and one for disruptions; snoozes are counted apart. The
+budget that all tasks of a type share is `asyncflow.core.scheduling.retry_budget`.
+"""
+
+from datetime import timedelta
+
+from asyncflow.api import reasons
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome, Phase
+from asyncflow.core.attempt.backoff import pause_seconds
+from asyncflow.core.attempt.settings import AttemptSettings
+from asyncflow.core.lifecycle.outcome import Ending
+
+COUNTERS = {
+    Outcome.FAILED: "failures",
+    Outcome.UNKNOWN: "failures",
+    Outcome.TIMED_OUT: "timeouts",
+    Outcome.NOT_STARTED: "timeouts",
+    Outcome.DISRUPTED: "disruptions",
+    Outcome.SNOOZED: "snoozes",
+}
+"""What an attempt draws on by its outcome; a success and a cancellation draw on nothing."""
+
+RETRIED_NOW = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOT_STARTED, Outcome.SNOOZED)
+"""After these a person's retry-now is the decision; where a type asks for one, retry-now does not answer."""
+
+CHARGED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOT_STARTED, Outcome.UNKNOWN)
+
+
+def charged_counter(outcome: Outcome, reason: str) -> str | None:
+    """Return the counter of the status that an attempt is charged to; None if it is charged to none.
+
+    An attempt whose outcome is unknown since its lease expired is a timeout.
+    """
+    if outcome is Outcome.UNKNOWN and reason == reasons.LEASE_EXPIRED:
+        return "timeouts"
+    return COUNTERS.get(outcome)
+
+
+def final_outcome(ending: Ending, status: AsyncTaskStatus, settings: AttemptSettings | None) -> Outcome:
+    """Return the outcome of an attempt: a failure whose exit code asks for it is a snooze, up to a number."""
+    if ending.outcome is not Outcome.FAILED or settings is None:
+        return ending.outcome
+    snoozes = status.snoozes or 0
+    snoozed = ending.exit_code in settings.snooze.exit_codes and snoozes < settings.snooze.max_times
+    return Outcome.SNOOZED if snoozed else ending.outcome
+
+
+def pause(
+    task: AsyncTask, status: AsyncTaskStatus, settings: AttemptSettings, attempt: int, outcome: Outcome
+) -> timedelta:
+    """Return the pause after an attempt that was charged already: the snooze's, or the backoff's."""
+    if outcome is Outcome.SNOOZED:
+        return timedelta(seconds=settings.snooze.delay_seconds)
+    retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
+    return timedelta(seconds=pause_seconds(settings.backoff, retries, f"{task.metadata.uid}/{attempt}"))
+
+
+def last_of_run(status: AsyncTaskStatus) -> Attempt | None:
+    """Return the last attempt of this run."""
+    last = status.attempts[-1] if status.attempts else None
+    return last if last is not None and last.run == (status.run or 1) else None
+
+
+def takes_token(last: Attempt | None) -> bool:
+    """Tell whether the next attempt draws on the type's budget: a retry does that no person asked for."""
+    return last is not None and last.outcome in CHARGED and last.decision is None
+
+
+def policy_after(last: Attempt, settings: AttemptSettings) -> str:
+    """Return what the type wants done after an attempt: Retry, Fail or Hold."""
+    if last.outcome is Outcome.DISRUPTED:
+        return settings.on_disruption
+    if last.outcome is Outcome.UNKNOWN:
+        return settings.on_unknown_outcome
+    return "Retry"
+
+
+def exhausted(
+    status: AsyncTaskStatus, settings: AttemptSettings, last: Attempt
+) -> tuple[Phase, str, str] | None:
+    """Tell whether the task may not be retried any more."""
+    code = f", exit code {last.exit_code}" if last.exit_code else ""
+    what = f"attempt {last.number}: {last.reason}{code}"
+    if last.outcome is Outcome.FAILED and last.exit_code in settings.non_retriable_exit_codes:
+        return Phase.FAILED, reasons.NON_RETRIABLE_EXIT_CODE, what
+    policy = policy_after(last, settings)
+    if policy == "Hold":
+        return None
+    if policy == "Fail":
+        disrupted = last.outcome is Outcome.DISRUPTED
+        return Phase.FAILED, reasons.DISRUPTED if disrupted else reasons.OUTCOME_UNKNOWN, what
+    if (status.failures or 0) > settings.max_retries:
+        return Phase.FAILED, reasons.MAX_RETRIES_EXCEEDED, f"{status.failures} attempts failed; {what}"
+    if (status.timeouts or 0) > settings.max_timeouts:
+        return Phase.FAILED, reasons.MAX_TIMEOUTS_EXCEEDED, f"{status.timeouts} attempts timed out; {what}"
+    if (status.disruptions or 0) > settings.max_disruptions:
+        return (
+            Phase.FAILED,
+            reasons.MAX_DISRUPTIONS_EXCEEDED,
+            f"{status.disruptions} attempts were disrupted; {what}",
+        )
+    return None
