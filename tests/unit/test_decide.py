@@ -7,7 +7,6 @@ import pytest
 
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.actions import (
     Decision,
     DeleteJob,
@@ -17,6 +16,7 @@ from asyncflow.core.lifecycle.actions import (
     ReadPods,
     StopJob,
 )
+from asyncflow.core.lifecycle.blocker import Blocker
 from builders import alive, at, completed, failed, job, look, pod, status_of, task, task_type, written
 
 
