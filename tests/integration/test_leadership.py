@@ -284,7 +284,7 @@ class TestChangeOfHands:
         assert (former["holderIdentity"], now["holderIdentity"]) == (leader.identity, other.identity)
         pause = moment(now["acquireTime"]) - moment(former["renewTime"])
         assert LEASE_SECONDS <= pause <= LEASE_SECONDS + timedelta(seconds=10)
-        assert "until then a write of a former leader may be in flight" in other.log.read_text()
+        assert "for in-flight writes of the previous leader" in other.log.read_text()
 
     def test_a_leader_that_ends_in_order_gives_the_lease_back(
         self, ns: Namespace, leader: OperatorProcess, other: OperatorProcess, system: Namespace

@@ -5,6 +5,7 @@ object is replaced only by a newer one (resource versions are comparable: KEP-55
 does not come back from an older list.
 """
 
+import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -412,7 +413,11 @@ def serialized(body: Body) -> bytes:
     meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     if LAST_APPLIED in (meta.get("annotations") or ()):
         meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k != LAST_APPLIED}
-    text = orjson.dumps({"metadata": meta, "spec": body["spec"], "status": body.get("status") or {}})
+    kept = {"metadata": meta, "spec": body["spec"], "status": body.get("status") or {}}
+    try:
+        text = orjson.dumps(kept)
+    except TypeError:  # an integer beyond 64 bits, which kopf's decoder lets through
+        text = json.dumps(kept, separators=(",", ":")).encode()
     return bytes(memoryview(text))  # a copy: orjson's own holds 4 KiB, however short it is
 
 
