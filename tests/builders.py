@@ -8,12 +8,17 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import TaskType
+from asyncflow.controller.clock import utc_now
+from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.lifecycle.actions import Decision
 from asyncflow.core.lifecycle.decide import decide
 from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.scheduling.admission import Admission
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
+from asyncflow.kube.queue import WorkQueue
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NAMESPACE = "shop"
@@ -218,3 +223,21 @@ def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
     decision = decide(Snapshot(**{"task": seen, "task_type": task_type(), **known}), at(seconds))
     assert decision.wake is None or decision.wake > at(seconds), "it would be asked again at once, forever"
     return decision
+
+
+def context(state: ClusterState, **parts: Any) -> Context:
+    """Return what the parts of a leader's term share; what is not given must not be used."""
+    unused: Any = None
+    clock = parts.pop("clock", utc_now)
+
+    async def nothing(_: str) -> None: ...
+
+    defaults: dict[str, Any] = {
+        "client": unused,
+        "admission": Admission(),
+        "recorder": unused,
+        "garbage_collector": unused,
+        "tasks": WorkQueue(nothing, workers=1, clock=clock),
+        "types": WorkQueue(nothing, workers=1, clock=clock),
+    }
+    return Context(state=state, clock=clock, **{**defaults, **parts})

@@ -7,10 +7,8 @@ two requests the operator may die, lose its leadership, or be held up while its 
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Generator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from asyncflow.api.meta import ObjectMeta
 from asyncflow.controller.leader_term import LeaderTerm
 from asyncflow.controller.operator import Operator
 from asyncflow.kube.client import (
@@ -99,33 +97,6 @@ class Elector:
         return self._owner.leading
 
 
-class Alarms:
-    """Moments that ring when the explorer lets time pass."""
-
-    def __init__(self) -> None:
-        self.moments: dict[str, datetime] = {}
-
-    def set(self, key: str, moment: datetime | None) -> None:
-        self.moments.pop(key, None)
-        if moment is not None:
-            self.moments[key] = moment
-
-
-class Recorder:
-    """Events, thrown away."""
-
-    def post(
-        self,
-        task_type: str,
-        meta: ObjectMeta,
-        reason: str,
-        message: str,
-        *,
-        warning: bool,
-        occasion: str = "",
-    ) -> None: ...
-
-
 SETTINGS = Settings(lease_namespace="shop", identity="model")
 
 
@@ -140,7 +111,7 @@ class SimulatedOperator:
         world.watchers.append(self.events)
         unused: Any = None
         client: Any = Client(self)
-        made: Any = Operator(unused, SETTINGS, client)
+        made: Any = Operator(unused, SETTINGS, client, lambda: world.now)
         made.elector = Elector(self)
         self.operator = made
         self.work: LeaderTerm | None = None
@@ -175,21 +146,7 @@ class SimulatedOperator:
             while True:
                 answer = self.world.handle(coroutine.send(answer))
         except StopIteration as done:
-            work: Any = done.value
-        self.work = work
-        self.alarms, self.type_alarms = Alarms(), Alarms()
-        work._tasks._alarms, work._types._alarms = self.alarms, self.type_alarms
-        work._tasks._recorder = work._types._recorder = Recorder()
-        for part in (
-            work._tasks,
-            work._types,
-            work._governor,
-            work._tasks._locks,
-            work._tasks._starter,
-            work._tasks._explainer,
-        ):
-            part._clock = lambda: self.world.now
-        work._tasks._began = self.world.now
+            self.work = done.value
 
     def step_down(self) -> list[Request]:
         """Lose the leadership; return the writes that were on their way."""
@@ -213,32 +170,27 @@ class SimulatedOperator:
         """Have all looked at whose moment has come."""
         if self.work is None:
             return
-        work: Any = self.work
-        for alarms, queue in ((self.alarms, work._task_queue), (self.type_alarms, work._type_queue)):
-            for key in [k for k, moment in alarms.moments.items() if moment <= self.world.now]:
-                del alarms.moments[key]
-                queue.add(key)
+        self.work.tasks.add_due()
+        self.work.types.add_due()
 
     def begin(self, choice: int) -> bool:
         """Begin to work on something that is queued."""
         if self.work is None:
             return False
-        work: Any = self.work
-        waiting = [("task", key) for key in work._task_queue._queue if f"task {key}" not in self.running]
-        waiting += [("type", key) for key in work._type_queue._queue if f"type {key}" not in self.running]
-        if len(work._garbage_collector) and "sweep " not in self.running:
-            waiting.append(("sweep", ""))
+        work = self.work
+        waiting = [("task", key) for key in work.tasks.waiting if f"task {key}" not in self.running]
+        waiting += [("type", key) for key in work.types.waiting if f"type {key}" not in self.running]
+        if len(work.garbage_collector) and "delete " not in self.running:
+            waiting.append(("delete", ""))
         if not waiting:
             return False
-        task_type, key = waiting[choice % len(waiting)]
-        if task_type == "sweep":
-            self._step("sweep ", work._garbage_collector.delete_one(), None)
+        what, key = waiting[choice % len(waiting)]
+        if what == "delete":
+            self._step("delete ", work.garbage_collector.delete_one(), None)
             return True
-        queue = work._task_queue if task_type == "task" else work._type_queue
-        queue._queue.remove(key)
-        queue._queued.discard(key)
-        reconcile = work._reconcile_task if task_type == "task" else work._reconcile_type
-        self._step(f"{task_type} {key}", reconcile(key), None)
+        (work.tasks if what == "task" else work.types).take(key)
+        reconcile = work.reconcile_task if what == "task" else work.reconcile_type
+        self._step(f"{what} {key}", reconcile(key), None)
         return True
 
     def govern(self) -> bool:
@@ -269,9 +221,8 @@ class SimulatedOperator:
         except StopIteration:
             return
         except (Requeue, ApiError, NotLeading):
-            work: Any = self.work
-            task_type, _, name = key.partition(" ")
-            if work is not None and name:
-                (work._task_queue if task_type == "task" else work._type_queue).add(name)
+            what, _, name = key.partition(" ")
+            if self.work is not None and name:
+                (self.work.tasks if what == "task" else self.work.types).add(name)
             return
         self.running[key] = (coroutine, request)

@@ -12,7 +12,7 @@ from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stuck import NODE_KNOWN_FOR, Governor
 from asyncflow.core.scheduling.admission import Admission
 from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
-from builders import NAMESPACE, T0, at, job_body, pod_body, task_body
+from builders import NAMESPACE, T0, at, context, job_body, pod_body, task_body
 
 Body = dict[str, Any]
 
@@ -42,13 +42,14 @@ class Watch:
 
     def __init__(self) -> None:
         self.now = T0
-        self.woken: list[str] = []
         self.cluster = Cluster()
         self.admission = Admission()
         ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-        self.state = ClusterState(self.woken.append, ignore, ignore)
-        client: Any = self.cluster
-        self.governor = Governor(client, self.state, self.admission, self.woken.append, lambda: self.now)
+        self.state = ClusterState(lambda uid: self.shared.tasks.add(uid), ignore, ignore)
+        self.shared = context(
+            self.state, client=self.cluster, admission=self.admission, clock=lambda: self.now
+        )
+        self.governor = Governor(self.shared)
 
     def run_attempt(self, name: str, task_type: str, node: str, active: int = 1) -> None:
         """Let an attempt of a task run on a node; its Job tells of so many pods."""
@@ -67,10 +68,11 @@ class Watch:
     async def tick(self, *kinds: str, at: datetime) -> set[str]:
         """Let the governor look at types; return whom it woke."""
         self.now = at
-        self.woken.clear()
+        for uid in self.shared.tasks.waiting:
+            self.shared.tasks.take(uid)
         for task_type in kinds:
             await self.governor.tick((NAMESPACE, task_type))
-        return set(self.woken)
+        return set(self.shared.tasks.waiting)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ async def work() -> LeaderTerm:
 
 @pytest.fixture
 async def queue(work: LeaderTerm) -> AsyncIterator[WorkQueue]:
-    made = WorkQueue(work, workers=4)
+    made = WorkQueue(work, workers=4, clock=utc_now)
     running = asyncio.create_task(made.run())
     yield made
     made.stop()
@@ -79,7 +79,7 @@ async def test_work_that_failed_comes_back(queue: WorkQueue, work: LeaderTerm) -
 
 
 async def test_a_stop_finishes_what_is_under_way_and_takes_up_nothing(work: LeaderTerm) -> None:
-    queue = WorkQueue(work, workers=1)
+    queue = WorkQueue(work, workers=1, clock=utc_now)
     running = asyncio.create_task(queue.run())
     work.go.clear()
     queue.add("a")

@@ -1,23 +1,15 @@
 """The reconciler of tasks where it needs no API server: slots of tasks that are gone."""
 
-from typing import Any
-
 import pytest
 
-from asyncflow.controller.clock import utc_now
 from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.core.scheduling.admission import Admission, Claim
 from asyncflow.core.scheduling.priority_queue import rank
-from asyncflow.kube.alarms import Alarms
-from builders import T0, job_body, task_body
+from builders import T0, context, job_body, task_body
 
 TYPE = ("shop", "poll")
-
-
-@pytest.fixture
-def woken() -> list[str]:
-    return []
 
 
 @pytest.fixture
@@ -33,25 +25,26 @@ def state() -> ClusterState:
 
 
 @pytest.fixture
-async def reconciler(state: ClusterState, admission: Admission, woken: list[str]) -> TaskReconciler:
-    unused: Any = None
-    alarms = Alarms(woken.append, utc_now)
-    return TaskReconciler(
-        unused, state, admission, alarms, unused, unused, woken.append, lambda _: None, lambda _: None
-    )
+async def shared(state: ClusterState, admission: Admission) -> Context:
+    return context(state, admission=admission)
+
+
+@pytest.fixture
+def reconciler(shared: Context) -> TaskReconciler:
+    return TaskReconciler(shared, lambda _: None)
 
 
 async def test_a_task_that_is_deleted_before_its_turn_holds_up_nobody(
-    reconciler: TaskReconciler, admission: Admission, woken: list[str]
+    reconciler: TaskReconciler, admission: Admission, shared: Context
 ) -> None:
     admission.expect(TYPE, {"uid-gone"})
     assert admission.offer("uid-next", Claim(TYPE, rank(0, T0, "next", "uid-next"))) == []
     await reconciler.reconcile("uid-gone")
-    assert woken == ["uid-next"]
+    assert shared.tasks.waiting == ["uid-next"]
 
 
 async def test_the_slot_of_a_deleted_task_is_free_when_its_job_is_gone_and_not_before(
-    reconciler: TaskReconciler, state: ClusterState, admission: Admission, woken: list[str]
+    reconciler: TaskReconciler, state: ClusterState, admission: Admission, shared: Context
 ) -> None:
     state.put_task(task_body("gone"))
     state.put_job(job_body(name="gone"))
@@ -59,7 +52,7 @@ async def test_the_slot_of_a_deleted_task_is_free_when_its_job_is_gone_and_not_b
     admission.offer("uid-next", Claim(TYPE, rank(0, T0, "next", "uid-next")))
     state.drop_task("uid-gone")
     await reconciler.reconcile("uid-gone")
-    assert woken == []
+    assert shared.tasks.waiting == []
     state.drop_job("job-gone-1")
     await reconciler.reconcile("uid-gone")
-    assert woken == ["uid-next"]
+    assert shared.tasks.waiting == ["uid-next"]

@@ -5,16 +5,17 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 from asyncflow.controller.clock import utc_now
 from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.controller.garbage_collector import GarbageCollector
 from asyncflow.controller.stuck import Governor
 from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.controller.type_reconciler import Due, TypeReconciler
 from asyncflow.core.scheduling.admission import Admission, LockId, TypeKey
-from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.queue import WorkQueue
 from asyncflow.kube.recorder import EventRecorder
@@ -37,43 +38,39 @@ class LeaderTerm:
         settings: how the operator runs.
     """
 
-    def __init__(self, client: ApiClient, state: ClusterState, settings: Settings) -> None:
+    def __init__(
+        self,
+        client: ApiClient,
+        state: ClusterState,
+        settings: Settings,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._state = state
         self._settings = settings
-        self._admission = Admission()
         self._orphaned: set[LockId] = set()
         self._failure: str | None = None
-        self._to_look_at: dict[TypeKey, None] = {}
-        self._look = asyncio.Event()
-        self._recorder = EventRecorder(client, utc_now)
-        self._task_queue = WorkQueue(self._reconcile_task, workers=settings.workers)
-        self._type_queue = WorkQueue(self._reconcile_type, workers=TYPE_WORKERS)
-        self._alarms = Alarms(self._task_queue.add, utc_now)
-        self._type_alarms = Alarms(self._type_queue.add, utc_now)
-        self._garbage_collector = GarbageCollector(client, state, per_second=settings.deletions_per_second)
-        self._tasks = TaskReconciler(
-            client,
-            state,
-            self._admission,
-            self._alarms,
-            self._recorder,
-            self._garbage_collector,
-            self._task_queue.add,
-            lambda key: self._type_queue.add("/".join(key)),
-            self._find_pods,
+        self._to_check: dict[TypeKey, None] = {}
+        self._check = asyncio.Event()
+        self.tasks = WorkQueue(self.reconcile_task, workers=settings.workers, clock=clock)
+        self.types = WorkQueue(self.reconcile_type, workers=TYPE_WORKERS, clock=clock)
+        self.garbage_collector = GarbageCollector(client, state, per_second=settings.deletions_per_second)
+        self._recorder = EventRecorder(client, clock)
+        self.admission = Admission()
+        context = Context(
+            client=client,
+            state=state,
+            admission=self.admission,
+            recorder=self._recorder,
+            garbage_collector=self.garbage_collector,
+            tasks=self.tasks,
+            types=self.types,
+            clock=clock,
         )
+        self._tasks = TaskReconciler(context, self._find_pods)
         self._types = TypeReconciler(
-            client,
-            state,
-            self._recorder,
-            self._type_alarms,
-            self._admission,
-            self._garbage_collector,
-            self._task_queue.add,
-            utc_now,
-            deletions=math.ceil(settings.deletions_per_second * settings.roll_seconds),
+            context, deletions=math.ceil(settings.deletions_per_second * settings.roll_seconds)
         )
-        self._governor = Governor(client, state, self._admission, self._task_queue.add, utc_now)
+        self._governor = Governor(context)
 
     @property
     def failure(self) -> str | None:
@@ -88,12 +85,12 @@ class LeaderTerm:
             if not job.finished and not self._state.gone(job.uid):
                 task = self._state.tasks.get(job.task_uid)
                 lock = self._state.lock_id(task) if task is not None else None
-                self._admission.occupy(job.task_uid, (job.namespace, job.type_name), lock)
+                self.admission.occupy(job.task_uid, (job.namespace, job.type_name), lock)
         for lock_view in self._state.locks.values():
             self.lock_changed((lock_view.namespace, lock_view.name))
-            self._task_queue.add(lock_view.task_uid)
+            self.tasks.add(lock_view.task_uid)
         for uid in self._state.keys_to_reconcile():
-            self._task_queue.add(uid)
+            self.tasks.add(uid)
         for key in self._state.type_keys():
             self.type_changed(key, True)  # its tasks are known now: all of them ask before one is let in
 
@@ -103,13 +100,11 @@ class LeaderTerm:
         tasks = [
             asyncio.create_task(self._guard(name, work), name=name)
             for name, work in (
-                ("alarms", self._alarms.run()),
-                ("type alarms", self._type_alarms.run()),
                 ("events", self._recorder.run()),
-                ("types", self._type_queue.run()),
-                ("tasks", self._task_queue.run()),
-                ("garbage collector", self._garbage_collector.run()),
-                ("running attempts", self._look_at_asked()),
+                ("types", self.types.run()),
+                ("tasks", self.tasks.run()),
+                ("garbage collector", self.garbage_collector.run()),
+                ("running attempts", self._check_asked()),
                 ("stuck-task governor", self._every(self._settings.stuck_seconds, self._govern_all)),
                 ("split governor", self._every(self._settings.split_seconds, self._split_all)),
                 ("roll governor", self._every(self._settings.roll_seconds, self._roll_all)),
@@ -124,8 +119,8 @@ class LeaderTerm:
 
     async def finish(self, tasks: list["asyncio.Task[None]"], seconds: float) -> None:
         """Take up no more work, and let what is in flight end within so many seconds."""
-        self._task_queue.stop()
-        self._type_queue.stop()
+        self.tasks.stop()
+        self.types.stop()
         await asyncio.wait([t for t in tasks if t.get_name() in ("types", "tasks")], timeout=seconds)
 
     async def _every(self, seconds: float, tick: Callable[[], None]) -> None:
@@ -146,7 +141,7 @@ class LeaderTerm:
 
     def task_changed(self, uid: str) -> None:
         """Have a task looked at."""
-        self._task_queue.add(uid)
+        self.tasks.add(uid)
 
     def type_changed(self, key: TypeKey, concerned: bool) -> None:
         """Have a type looked at, and all its tasks that have not ended if it concerns them.
@@ -155,19 +150,19 @@ class LeaderTerm:
         """
         task_type = self._state.task_type(key)
         tasks = self._state.census(key).open() if concerned else []
-        self._admission.expect(key, tasks)
+        self.admission.expect(key, tasks)
         if task_type is not None:
-            self._wake(self._admission.set_limit(key, task_type.spec.max_concurrent))
+            self._wake(self.admission.set_limit(key, task_type.spec.max_concurrent))
         self._wake(tasks)
-        self._type_queue.add("/".join(key))
+        self.types.add("/".join(key))
 
     def lock_changed(self, lock: LockId) -> None:
         """Note who holds a lock now."""
         held = self._state.lock(lock)
-        self._wake(self._admission.set_leased(lock, held.task_uid if held is not None else None))
+        self._wake(self.admission.set_leased(lock, held.task_uid if held is not None else None))
         orphaned = held is not None and self._state.orphaned(held)
         if orphaned or lock in self._orphaned:
-            self._wake(self._admission.waiting_for(lock))  # for them to say so, or to say so no more
+            self._wake(self.admission.waiting_for(lock))  # for them to say so, or to say so no more
         (self._orphaned.add if orphaned else self._orphaned.discard)(lock)
 
     # The governors
@@ -182,26 +177,25 @@ class LeaderTerm:
     def ask(self, key: TypeKey, due: Due) -> None:
         """Have a type's shards and counts looked at."""
         self._types.ask(key, due)
-        self._type_queue.add("/".join(key))
 
     def _find_pods(self, key: TypeKey) -> None:
-        self._to_look_at[key] = None
-        self._look.set()
+        self._to_check[key] = None
+        self._check.set()
 
-    async def _look_at_asked(self) -> None:
+    async def _check_asked(self) -> None:
         """Look at the running attempts of types, one after the other: one list for all that ask meanwhile."""
         clock = asyncio.get_running_loop().time
         while True:
-            await self._look.wait()
-            self._look.clear()
-            keys, self._to_look_at = list(self._to_look_at), {}
+            await self._check.wait()
+            self._check.clear()
+            keys, self._to_check = list(self._to_check), {}
             began = clock()
             for key in keys:
                 await self.govern(key)
             await asyncio.sleep(max(LOOK_PAUSE, 10 * (clock() - began)))
 
     def _govern_all(self) -> None:
-        for key in self._admission.live_types():  # also of types that are no more
+        for key in self.admission.live_types():  # also of types that are no more
             self._find_pods(key)
 
     def _split_all(self) -> None:
@@ -214,11 +208,13 @@ class LeaderTerm:
 
     def _wake(self, uids: list[str]) -> None:
         for uid in uids:
-            self._task_queue.add(uid)
+            self.tasks.add(uid)
 
-    async def _reconcile_task(self, uid: str) -> None:
+    async def reconcile_task(self, uid: str) -> None:
+        """Do for a task what is due now."""
         await self._tasks.reconcile(uid)
 
-    async def _reconcile_type(self, key: str) -> None:
+    async def reconcile_type(self, key: str) -> None:
+        """Do for a type, by ``namespace/name``, what is due now."""
         namespace, _, name = key.partition("/")
         await self._types.reconcile((namespace, name))

@@ -1,20 +1,18 @@
 """Locks: taken before a Job is made, freed when its attempt is proven dead."""
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import format_time
-from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.core.attempt.naming import lock_name
 from asyncflow.core.lifecycle.actions import ReleaseLock, StartAttempt
 from asyncflow.core.lifecycle.decide import release
 from asyncflow.core.lifecycle.outcome import judge
 from asyncflow.core.lifecycle.proof_of_death import telling_pod
 from asyncflow.core.views.lease import LockView
-from asyncflow.kube.client import LEASES, ApiClient, ApiError, Body
+from asyncflow.kube.client import LEASES, ApiError, Body
 from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -27,10 +25,10 @@ class Locks:
     from one Lease to the next (resource versions are comparable: KEP-5504).
     """
 
-    def __init__(self, client: ApiClient, state: ClusterState, clock: Callable[[], datetime]) -> None:
-        self._client = client
-        self._state = state
-        self._clock = clock
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._state = context.state
+        self._clock = context.clock
 
     async def take(self, task: AsyncTask, start: StartAttempt) -> tuple[LockView, bool]:
         """Take the lock of an attempt that is about to start, or go on with it; tell whether it is new.

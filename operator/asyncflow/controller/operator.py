@@ -6,12 +6,14 @@ import math
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 from asyncflow.api import names
+from asyncflow.controller.clock import utc_now
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.leader_term import LeaderTerm
 from asyncflow.controller.sources import Sources
@@ -35,7 +37,14 @@ START_PAUSE = 2.0
 class Operator:
     """The state, which is kept warm at all times, and the work, which is done while this operator leads."""
 
-    def __init__(self, connection: Connection, settings: Settings, client: ApiClient | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        client: ApiClient | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._clock = clock
         self.connection = connection
         self.settings = settings
         self.state = ClusterState(self._task_changed, self._type_changed, self._lock_changed)
@@ -139,7 +148,7 @@ class Operator:
     async def take_over(self) -> LeaderTerm:
         """Read the cluster, whatever the store knew before, and take up the work on what is there."""
         await self._sync_until_done()
-        self._work = LeaderTerm(self.client, self.state, self.settings)
+        self._work = LeaderTerm(self.client, self.state, self.settings, self._clock)
         self._work.begin()
         return self._work
 

@@ -1,12 +1,10 @@
 """How an attempt is started: its lock, then its Job, whose name is the claim."""
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
 
 from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask
-from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.controller.locks import Locks
 from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import effective_settings
@@ -14,7 +12,7 @@ from asyncflow.core.lifecycle.actions import StartAttempt
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import release
 from asyncflow.core.views.job import execution_of_job
-from asyncflow.kube.client import JOBS, ApiClient, ApiError, Body
+from asyncflow.kube.client import JOBS, ApiError, Body
 from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
@@ -23,13 +21,11 @@ logger = logging.getLogger(__name__)
 class Starter:
     """Starts attempts."""
 
-    def __init__(
-        self, client: ApiClient, state: ClusterState, locks: Locks, clock: Callable[[], datetime]
-    ) -> None:
-        self._client = client
-        self._state = state
+    def __init__(self, context: Context, locks: Locks) -> None:
+        self._client = context.client
+        self._state = context.state
+        self._clock = context.clock
         self._locks = locks
-        self._clock = clock
 
     async def start(self, task: AsyncTask, start: StartAttempt) -> Body | Blocker:
         """Create the attempt's Job, or return it if it is there and ours, or say what speaks against it.

@@ -6,18 +6,17 @@ watch may have missed that a Job is gone.
 """
 
 import logging
-from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
-from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.context import Context
 from asyncflow.core.lifecycle.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
-from asyncflow.core.scheduling.admission import Admission, TypeKey
+from asyncflow.core.scheduling.admission import TypeKey
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.node import NodeView, node_view
-from asyncflow.kube.client import JOBS, NODES, PODS, ApiClient, ApiError
+from asyncflow.kube.client import JOBS, NODES, PODS, ApiError
 
 logger = logging.getLogger(__name__)
 
@@ -29,19 +28,12 @@ NODE_KNOWN_FOR = timedelta(minutes=10)
 class Governor:
     """Looks after the running attempts of one type at a time."""
 
-    def __init__(
-        self,
-        client: ApiClient,
-        state: ClusterState,
-        admission: Admission,
-        enqueue: Callable[[str], None],
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._client = client
-        self._state = state
-        self._admission = admission
-        self._enqueue = enqueue
-        self._clock = clock
+    def __init__(self, context: Context) -> None:
+        self._client = context.client
+        self._state = context.state
+        self._admission = context.admission
+        self._queue = context.tasks
+        self._clock = context.clock
         self._nodes_seen: dict[str, datetime] = {}
         self._told: dict[TypeKey, dict[str, NodeView | None]] = {}
         """By type: its tasks' nodes, as they were when the tasks were last woken for them."""
@@ -69,7 +61,7 @@ class Governor:
         for task in stuck:
             for job in self._state.jobs_of(task.metadata.uid):
                 await self._look_at_job(job)
-            self._enqueue(task.metadata.uid)
+            self._queue.add(task.metadata.uid)
         for task in tasks:
             self._note_without_pod(task, now)
         self._tell_of_nodes(key, tasks)
@@ -80,7 +72,7 @@ class Governor:
         for task in tasks:
             seen = {name: self._state.node(name) for name in self._nodes_of(task)}
             if any(name not in told or told[name] != node for name, node in seen.items()):
-                self._enqueue(task.metadata.uid)
+                self._queue.add(task.metadata.uid)
             news |= seen
         self._told[key] = news
 

@@ -8,9 +8,8 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Phase
 from asyncflow.api.meta import merge_patch
-from asyncflow.controller.clock import utc_now
-from asyncflow.controller.cluster_state import ClusterState
-from asyncflow.controller.garbage_collector import Deletion, GarbageCollector
+from asyncflow.controller.context import Context
+from asyncflow.controller.garbage_collector import Deletion
 from asyncflow.controller.locks import Locks
 from asyncflow.controller.missing_pods import Explainer
 from asyncflow.controller.starting import Starter
@@ -29,12 +28,10 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import decide
-from asyncflow.core.scheduling.admission import Admission, Claim, Gate, TypeKey
+from asyncflow.core.scheduling.admission import Claim, Gate, TypeKey
 from asyncflow.core.scheduling.priority_queue import rank
-from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.client import JOBS, TASKS, ApiClient, ApiError
+from asyncflow.kube.client import JOBS, TASKS, ApiError
 from asyncflow.kube.queue import Requeue
-from asyncflow.kube.recorder import EventRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -50,46 +47,25 @@ class TaskReconciler:
     """Brings tasks forward, one decision at a time.
 
     Args:
-        client: the way to the API server.
-        state: what is known of the cluster.
-        admission: who may start.
-        alarms: where a task waits for its moment.
-        recorder: where events are posted.
-        garbage_collector: who deletes what has to go.
-        enqueue: has a task looked at again.
-        enqueue_type: has a type looked at again.
+        context: what the parts of the term share.
         find_pods: has the running attempts of a type looked at, soon.
-        clock: the time.
     """
 
-    def __init__(
-        self,
-        client: ApiClient,
-        state: ClusterState,
-        admission: Admission,
-        alarms: Alarms,
-        recorder: EventRecorder,
-        garbage_collector: GarbageCollector,
-        enqueue: Callable[[str], None],
-        enqueue_type: Callable[[TypeKey], None],
-        find_pods: Callable[[TypeKey], None],
-        clock: Callable[[], datetime] = utc_now,
-    ) -> None:
-        self._client = client
-        self._state = state
-        self._admission = admission
-        self._alarms = alarms
-        self._recorder = recorder
-        self._garbage_collector = garbage_collector
-        self._enqueue = enqueue
-        self._enqueue_type = enqueue_type
+    def __init__(self, context: Context, find_pods: Callable[[TypeKey], None]) -> None:
+        self._client = context.client
+        self._state = context.state
+        self._admission = context.admission
+        self._recorder = context.recorder
+        self._garbage_collector = context.garbage_collector
+        self._queue = context.tasks
+        self._types = context.types
+        self._clock = context.clock
         self._find_pods = find_pods
-        self._clock = clock
-        self._locks = Locks(client, state, clock)
-        self._explainer = Explainer(client, clock)
-        self._starter = Starter(client, state, self._locks, clock)
-        self._stopper = Stopper(client, state)
-        self._began = clock()
+        self._locks = Locks(context)
+        self._explainer = Explainer(context.client, context.clock)
+        self._starter = Starter(context, self._locks)
+        self._stopper = Stopper(context.client, context.state)
+        self._began = context.clock()
         self._creates: dict[str, datetime] = {}
         """When a create was last sent, of tasks with a lockKey."""
         self._blockers: dict[str, Blocker] = {}
@@ -120,13 +96,13 @@ class TaskReconciler:
             self._wake(self._admission.settle(task.type_key, uid))
         if decision.release is not None:
             await self._locks.free(decision.release)
-            self._enqueue(uid)  # its Job was kept as long as the lock was
+            self._queue.add(uid)  # its Job was kept as long as the lock was
         if decision.start is not None and self._admission.holds_slot(uid):
             await self._start(task, decision.start)
             return  # the Job's arrival in the store brings the task back
         if decision.start is not None and (now_at := self._admission.gate(uid)) is not gate:
             if now_at is not Gate.BUDGET:  # the type's reconciler grants, or has those look who wait on
-                self._enqueue(uid)
+                self._queue.add(uid)
             return  # it waits for something else than it was asked about
         if decision.status is not None:
             await self._write_status(task, decision.status)
@@ -134,7 +110,7 @@ class TaskReconciler:
             self._wake(self._admission.leave(uid, task.type_key, self._state.lock_id(task)))
         for action in decision.actions:
             await self._perform(task, action)
-        self._alarms.set(uid, decision.wake)
+        self._queue.add_at(uid, decision.wake)
 
     # Who may start
 
@@ -151,15 +127,15 @@ class TaskReconciler:
             place = rank(start.priority, start.since, task.metadata.name, uid)
             self._wake(self._admission.offer(uid, Claim(task_type, place, start.takes_token, lock)))
             if self._admission.gate(uid) is Gate.BUDGET:
-                self._enqueue_type(task_type)
+                self._types.add("/".join(task_type))
 
     def _wake(self, uids: list[str]) -> None:
         for uid in uids:
-            self._enqueue(uid)
+            self._queue.add(uid)
 
     def _forget(self, uid: str) -> None:
         """Let go of a task that was deleted; its slot is free once its Jobs are over."""
-        self._alarms.set(uid, None)
+        self._queue.add_at(uid, None)
         self._blockers.pop(uid, None)
         self._refusals.pop(uid, None)
         self._creates.pop(uid, None)
@@ -178,7 +154,7 @@ class TaskReconciler:
         if isinstance(made, Blocker):
             self._block(task, made.reason, made.message)
             self._wake(self._admission.leave(uid))
-            self._enqueue(uid)
+            self._queue.add(uid)
             return
         self._blockers.pop(uid, None)
         self._refusals.pop(uid, None)
@@ -192,7 +168,7 @@ class TaskReconciler:
             extra=_fields(task, start.attempt.number),
         )
         if not self._state.put_job(made):
-            self._enqueue(uid)
+            self._queue.add(uid)
 
     def _clear_blocker(self, uid: str) -> None:
         """Forget what blocked a Job that has its pod by now, or is gone."""
@@ -241,7 +217,7 @@ class TaskReconciler:
             )
         self._state.put_task(written)
         if status.phase is Phase.FAILED:
-            self._enqueue_type(task.type_key)  # it may have been one too many
+            self._types.add("/".join(task.type_key))  # it may have been one too many
 
     async def _perform(self, task: AsyncTask, action: Action) -> None:
         namespace, uid = task.metadata.namespace, task.metadata.uid
@@ -262,7 +238,7 @@ class TaskReconciler:
                 self._find_pods(task.type_key)
             case ExplainJob():
                 self._block(task, *await self._explainer.explain(namespace, action.job_uid), action.job_uid)
-                self._enqueue(uid)
+                self._queue.add(uid)
             case PostEvent():
                 self._recorder.post(
                     names.TASK_KIND, task.metadata, action.reason, action.message, warning=action.warning

@@ -6,7 +6,6 @@ governors ask for from time to time is added to it: counts, shards, and the dele
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -14,23 +13,21 @@ from asyncflow.api import names, reasons
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
 from asyncflow.api.meta import ObjectMeta, is_true, merge_patch
 from asyncflow.api.tasktype import READY, TaskType, TaskTypeStatus
-from asyncflow.controller.cluster_state import ClusterState
-from asyncflow.controller.garbage_collector import Deletion, GarbageCollector
+from asyncflow.controller.context import Context
+from asyncflow.controller.garbage_collector import Deletion
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.manifest import altered, attempt_job
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.lifecycle.interventions import retry_now
-from asyncflow.core.scheduling.admission import Admission, TypeKey
+from asyncflow.core.scheduling.admission import TypeKey
 from asyncflow.core.scheduling.retry_budget import withdraw
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.counts import with_counts
 from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
 from asyncflow.core.tasktype.retention import removable
 from asyncflow.core.tasktype.shards import FIRST, roll, split
-from asyncflow.kube.alarms import Alarms
-from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiClient, ApiError
+from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
 from asyncflow.kube.queue import Requeue
-from asyncflow.kube.recorder import EventRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -53,45 +50,27 @@ class TypeReconciler:
     """Says of each type whether it can work and how far its tasks are, and keeps its retry budget.
 
     Args:
-        client: the way to the API server.
-        state: what is known of the cluster.
-        recorder: where events are posted.
-        alarms: where a type waits for its moment.
-        admission: who may start.
-        garbage_collector: who deletes what has to go.
-        enqueue_task: has a task looked at.
-        clock: the time.
+        context: what the parts of the term share.
         deletions: how many tasks are handed to the garbage collector at once, at most.
     """
 
-    def __init__(
-        self,
-        client: ApiClient,
-        state: ClusterState,
-        recorder: EventRecorder,
-        alarms: Alarms,
-        admission: Admission,
-        garbage_collector: GarbageCollector,
-        enqueue_task: Callable[[str], None],
-        clock: Callable[[], datetime],
-        *,
-        deletions: int = 100,
-    ) -> None:
-        self._client = client
-        self._state = state
-        self._recorder = recorder
-        self._alarms = alarms
-        self._admission = admission
-        self._garbage_collector = garbage_collector
-        self._enqueue_task = enqueue_task
-        self._clock = clock
+    def __init__(self, context: Context, *, deletions: int = 100) -> None:
+        self._client = context.client
+        self._state = context.state
+        self._recorder = context.recorder
+        self._admission = context.admission
+        self._garbage_collector = context.garbage_collector
+        self._queue = context.types
+        self._tasks = context.tasks
+        self._clock = context.clock
         self._deletions = deletions
         self._due: defaultdict[TypeKey, set[Due]] = defaultdict(set)
         self._tried: dict[TypeKey, datetime] = {}
 
     def ask(self, key: TypeKey, due: Due) -> None:
-        """Have something done when the type is looked at next."""
+        """Have something done for a type."""
         self._due[key].add(due)
+        self._queue.add("/".join(key))
 
     async def reconcile(self, key: TypeKey) -> None:
         """Do for a type what is due now, with one write of its status at most."""
@@ -114,7 +93,7 @@ class TypeReconciler:
         withdrawal = withdraw(task_type, status, tokens, now)
         if withdrawal.look_again is not None:
             wakes.append(withdrawal.look_again)
-        self._alarms.set("/".join(key), min(wakes, default=None))
+        self._queue.add_at("/".join(key), min(wakes, default=None))
         status = self._governed(task_type, withdrawal.status, due, now)
         if status != task_type.status:
             paid_in = tokens.first_attempts
@@ -123,9 +102,9 @@ class TypeReconciler:
                 tokens.first_attempts -= paid_in
             self._tell(task_type, status, rejection)
         for uid in self._admission.take_out(key, withdrawal.taken):
-            self._enqueue_task(uid)
+            self._tasks.add(uid)
         for uid in tokens.untold():
-            self._enqueue_task(uid)
+            self._tasks.add(uid)
         if Due.ROLL in due:
             self._delete_finished(task_type, now)
 

@@ -36,14 +36,14 @@ class Alarms:
         """Ring until cancelled."""
         while True:
             self._changed.clear()
-            pause = self._ring_due()
+            pause = self.ring_due()
             try:
                 async with asyncio.timeout(pause):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    def _ring_due(self) -> float | None:
+    def ring_due(self) -> float | None:
         """Ring all that are due; return the seconds until the next, None if there is none."""
         while self._heap:
             moment, key = self._heap[0]

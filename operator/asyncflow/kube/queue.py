@@ -9,7 +9,9 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
+from asyncflow.kube.alarms import Alarms
 from asyncflow.kube.client import ApiError, ApiUnreachable, NotLeading
 
 logger = logging.getLogger(__name__)
@@ -25,9 +27,12 @@ class Requeue(Exception):
 class WorkQueue:
     """Keys to work on, and the workers."""
 
-    def __init__(self, work: Callable[[str], Awaitable[None]], *, workers: int) -> None:
+    def __init__(
+        self, work: Callable[[str], Awaitable[None]], *, workers: int, clock: Callable[[], datetime]
+    ) -> None:
         self._work = work
         self._workers = workers
+        self._alarms = Alarms(self.add, clock)
         self._queue: deque[str] = deque()
         self._queued: set[str] = set()
         self._working: set[str] = set()
@@ -55,11 +60,33 @@ class WorkQueue:
             self._some.set()
             self._idle.clear()
 
+    def add_at(self, key: str, moment: datetime | None) -> None:
+        """Have the key worked on at a moment, instead of the one that was set before; None clears it."""
+        self._alarms.set(key, moment)
+
+    def add_due(self) -> None:
+        """Add the keys whose moment has come; `run` does so by itself."""
+        self._alarms.ring_due()
+
+    @property
+    def waiting(self) -> list[str]:
+        """The keys that no worker has taken up, in their order."""
+        return list(self._queue)
+
+    def take(self, key: str) -> None:
+        """Take a key out of the queue, for the caller to work on."""
+        self._queue.remove(key)
+        self._queued.discard(key)
+
     async def run(self) -> None:
         """Work until `stop` is called; then end what is in flight and return."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self._workers):
-                group.create_task(self._worker(), name=f"worker-{number}")
+        alarms = asyncio.create_task(self._alarms.run(), name="alarms")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._workers):
+                    group.create_task(self._worker(), name=f"worker-{number}")
+        finally:
+            alarms.cancel()
 
     def stop(self) -> None:
         """Take up no more work."""
