@@ -28,7 +28,7 @@ test: lint verify test-unit mutants-short test-integration test-e2e ## Run every
 
 .PHONY: test-unit
 test-unit: $(READY) ## Test the rules by themselves (seconds)
-	@$(RUN) -m pytest tests/unit
+	@$(RUN) -m pytest tests/unit tests/model
 
 .PHONY: test-integration
 test-integration: $(READY) ## Test against a real control plane on loopback
@@ -48,23 +48,23 @@ mutants-short: $(READY) ## The same, only the breaks that unit tests notice
 
 .PHONY: scale
 scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (an hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m scale.run
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.scale.run
 
 .PHONY: bench
 bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (an hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.run $(ARGS)
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.run $(ARGS)
 
 .PHONY: bench-report
 bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.report build/bench.json docs/benchmarks.md
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.report build/bench.json docs/benchmarks.md
 
 .PHONY: bench-compare
 bench-compare: $(READY) ## Measure this operator beside that of another commit: make bench-compare BASE=HEAD~1
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m benchmarks.compare $(BASE) $(ARGS)
+	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.compare $(BASE) $(ARGS)
 
 .PHONY: faults
 faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
-	@ASYNCFLOW_MODEL_RUNS=2000 $(RUN) -m pytest tests/unit --hypothesis-profile=search --timeout=1800
+	@ASYNCFLOW_MODEL_RUNS=2000 $(RUN) -m pytest tests/unit tests/model --hypothesis-profile=search --timeout=1800
 
 ##@ Change it
 
@@ -72,7 +72,7 @@ faults: $(READY) ## Look for histories that break a promise: new ones each time,
 lint: $(READY) ## Check style, types and import layers
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests benchmarks
+	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests
 	@PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: format

@@ -1,4 +1,8 @@
-"""What holds for every level: an interrupted run cleans up, and a failure says where the logs are."""
+"""What holds for every level: an interrupted run cleans up, and a failure says where the logs are.
+
+hypothesis makes the same examples in each run, unless ``--hypothesis-profile=search`` (``make faults``) asks
+it to look for new ones.
+"""
 
 import signal
 from collections.abc import Iterator
@@ -6,6 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile(
+    "search", deadline=None, max_examples=5000, suppress_health_check=list(HealthCheck), print_blob=True
+)
+settings.register_profile(  # a break need only be found, not made small
+    "find", derandomize=True, deadline=None, max_examples=100, phases=[Phase.explicit, Phase.generate]
+)
+settings.load_profile("repeatable")
 
 BUILD = Path(__file__).parents[1] / "build"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, Namespace, aloud
 from clusters import gobuild, kindcluster
 from clusters.kindcluster import KubeCluster
 from clusters.kubectl import Kubectl
-from machine import Machine
 from project.install import install, remove
-from recorder import Records, named_as_a_test_cluster
+from support.cluster import Cluster, Namespace, aloud
+from support.machine import Machine
+from support.recorder import Records, named_as_a_test_cluster
 
 NAME = "asyncflow-test"
 BUILD = Path(__file__).parents[2] / "build" / "e2e"

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from cluster import Cluster, Namespace
 from clusters.kindcluster import KubeCluster
-from recorder import Life, Records, named_as_a_test_cluster, overlaps
+from support.cluster import Cluster, Namespace
+from support.recorder import Life, Records, named_as_a_test_cluster, overlaps
 
 
 def attempts(body: dict[str, dict[str, list[dict[str, object]]]]) -> list[tuple[object, object]]:

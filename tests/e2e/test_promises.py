@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cluster import Body, Namespace
 from clusters.errors import ClusterError
 from clusters.kindcluster import KubeCluster
-from machine import Machine
-from recorder import Records, overlaps
+from support.cluster import Body, Namespace
+from support.machine import Machine
+from support.recorder import Records, overlaps
 
 CONFIRMED_DEAD = "asyncflow.dev/confirmed-dead"
 DECISION = "asyncflow.dev/decision"

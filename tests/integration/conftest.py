@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import Cluster, Namespace, aloud
 from clusters.controlplane import ControlPlane
-from operator_process import OperatorProcess, install, kubeconfig_of_operator
+from support.cluster import Cluster, Namespace, aloud
+from support.operator_process import OperatorProcess, install, kubeconfig_of_operator
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "integration"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import API, POD, Namespace, Refused
+from support.cluster import API, POD, Namespace, Refused
 
 
 def containers(**fields: Any) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 import pytest
 
-from benchmarks.bench import Bench
-from benchmarks.figures import JOB, STATUS, Figures
-from benchmarks.run import compare
-from benchmarks.steps import Step, run_step
 from integration.conftest import BUILD
+from performance.bench import Bench
+from performance.figures import JOB, STATUS, Figures
+from performance.run import compare
+from performance.steps import Step, run_step
 
 OBJECTS = 120
 FLOOR = 0.4

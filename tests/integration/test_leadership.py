@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from cluster import Body, Cluster, Namespace
 from clusters.controlplane import ControlPlane
-from operator_process import LEADING, ROOT, OperatorProcess
+from support.cluster import Body, Cluster, Namespace
+from support.operator_process import LEADING, ROOT, OperatorProcess
 
 LEASE = "asyncflow-operator"
 LEASE_SECONDS = timedelta(seconds=int(LEADING["ASYNCFLOW_LEASE_SECONDS"]))

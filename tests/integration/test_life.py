@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cluster import Cluster, Namespace
-from operator_process import OperatorProcess
+from support.cluster import Cluster, Namespace
+from support.operator_process import OperatorProcess
 
 TASK_LABEL = "asyncflow.dev/task"
 

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from asyncflow.core.attempt.naming import lock_name
-from cluster import POD, Body, Cluster, Namespace, Refused
 from clusters.controlplane import ControlPlane
-from operator_process import OperatorProcess
+from support.cluster import POD, Body, Cluster, Namespace, Refused
+from support.operator_process import OperatorProcess
 
 TASK_LABEL = "asyncflow.dev/task"
 LOCK_LABEL = "asyncflow.dev/lock"

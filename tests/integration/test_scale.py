@@ -3,8 +3,8 @@
 import pytest
 
 from integration.conftest import BUILD
-from scale.run import one_run
-from scale.workload import Workload
+from performance.scale.run import one_run
+from performance.scale.workload import Workload
 
 
 @pytest.mark.timeout(900)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from cluster import Body, Namespace, Refused
-from operator_process import OperatorProcess
+from support.cluster import Body, Namespace, Refused
+from support.operator_process import OperatorProcess
 
 HANG = {"hang": True}
 FAIL = {"exits": [1]}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cluster import Body, Namespace
 from clusters.controlplane import ControlPlane
-from faulty_proxy import FaultyProxy
-from operator_process import OperatorProcess
+from support.cluster import Body, Namespace
+from support.faulty_proxy import FaultyProxy
+from support.operator_process import OperatorProcess
 
 CAUGHT_UP_SECONDS = 90
 """75 s are promised; the rest is for a busy machine."""

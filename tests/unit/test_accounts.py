@@ -17,10 +17,10 @@ from asyncflow.controller.type_reconciler import Due
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.core.tasktype.shards import roll, split
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
-from builders import at
-from crash.explorer import type_body
-from crash.operators import SimulatedOperator
-from crash.world import Request, World
+from model.explorer import type_body
+from model.operators import SimulatedOperator
+from model.world import Request, World
+from support.builders import at
 
 KEEP_SECONDS = 3600
 

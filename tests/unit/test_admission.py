@@ -20,7 +20,7 @@ from asyncflow.core.scheduling.retry_budget import (
     seconds_to_next,
     withdraw,
 )
-from builders import T0, at, task_type
+from support.builders import T0, at, task_type
 
 TYPES = (("shop", "poll"), ("shop", "charge"))
 KEYS = (("shop", "lock-a"), ("shop", "lock-b"))

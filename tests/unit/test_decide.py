@@ -17,7 +17,7 @@ from asyncflow.core.lifecycle.actions import (
     StopJob,
 )
 from asyncflow.core.lifecycle.blocker import Blocker
-from builders import alive, at, completed, failed, job, look, pod, status_of, task, task_type, written
+from support.builders import alive, at, completed, failed, job, look, pod, status_of, task, task_type, written
 
 
 class TestStart:

@@ -10,9 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from asyncflow.api.meta import format_time
 from asyncflow.kube.client import JOBS, TASKS, TYPES
-from crash.explorer import type_body
-from crash.operators import SimulatedOperator
-from crash.world import Request, World
+from model.explorer import type_body
+from model.operators import SimulatedOperator
+from model.world import Request, World
 
 STEPS_MAX = 5000
 

@@ -15,10 +15,10 @@ from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.kube.client import JOBS, TASKS, TYPES
-from builders import at, task, task_type
-from crash.explorer import type_body
-from crash.operators import SimulatedOperator
-from crash.world import Request, World
+from model.explorer import type_body
+from model.operators import SimulatedOperator
+from model.world import Request, World
+from support.builders import at, task, task_type
 
 KEY = ("shop", "poll")
 

@@ -12,7 +12,7 @@ from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stuck import NODE_KNOWN_FOR, Governor
 from asyncflow.core.scheduling.admission import Admission
 from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
-from builders import NAMESPACE, T0, at, context, job_body, pod_body, task_body
+from support.builders import NAMESPACE, T0, at, context, job_body, pod_body, task_body
 
 Body = dict[str, Any]
 

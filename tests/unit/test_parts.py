@@ -19,7 +19,7 @@ from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
 from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
 from asyncflow.core.views.job import execution_of_job
 from asyncflow.core.views.pod import pod_view
-from builders import T0, at, job_body, pod_body, task, task_type
+from support.builders import T0, at, job_body, pod_body, task, task_type
 
 README = Path(__file__).parents[2] / "README.md"
 

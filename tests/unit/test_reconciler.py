@@ -7,7 +7,7 @@ from asyncflow.controller.context import Context
 from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.core.scheduling.admission import Admission, Claim
 from asyncflow.core.scheduling.priority_queue import rank
-from builders import T0, context, job_body, task_body
+from support.builders import T0, context, job_body, task_body
 
 TYPE = ("shop", "poll")
 

@@ -10,7 +10,7 @@ from asyncflow.api.meta import find_condition, is_true
 from asyncflow.core.lifecycle.actions import PostEvent
 from asyncflow.core.scheduling.admission import Gate
 from asyncflow.core.views.execution import Execution
-from builders import (
+from support.builders import (
     alive,
     annotated,
     at,

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from asyncflow.core.scheduling.priority_queue import Rank, rank
 from asyncflow.core.scheduling.slots import Slots
-from builders import T0
+from support.builders import T0
 
 UIDS = st.sampled_from([f"t{n}" for n in range(12)])
 

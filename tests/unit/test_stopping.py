@@ -11,7 +11,7 @@ from asyncflow.core.lifecycle.actions import StopJob
 from asyncflow.core.lifecycle.outcome import STOP_CANCELLED, STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, Listing, Resource
 from asyncflow.kube.queue import Requeue
-from builders import T0, job_body, pod_body, task, task_body
+from support.builders import T0, job_body, pod_body, task, task_body
 
 Body = dict[str, Any]
 

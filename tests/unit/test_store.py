@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
 from asyncflow.controller.cluster_state import CACHED_TASKS, ClusterState
-from builders import T0, job_body, pod_body, task_body
+from support.builders import T0, job_body, pod_body, task_body
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.lease import LockView
 from asyncflow.core.views.node import NodeView
-from builders import alive, annotated, at, failed, job, look, pod, status_of, task, task_type, written
+from support.builders import alive, annotated, at, failed, job, look, pod, status_of, task, task_type, written
 
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""

@@ -7,7 +7,7 @@ import pytest
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.garbage_collector import Deletion, GarbageCollector
 from asyncflow.kube.client import JOBS, TASKS, ApiError
-from builders import task_body
+from support.builders import task_body
 
 
 class Client:

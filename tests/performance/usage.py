@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from admin_api import AdminApi
-from measured import cpu_seconds
+from support.admin_api import AdminApi
+from support.measured import cpu_seconds
 
 REQUEST = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$")
 WATCH_EVENT = re.compile(r"^apiserver_watch_events_(total|sizes_sum)\{(.*)\} (\S+)$")

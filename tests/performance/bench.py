@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from admin_api import JOBS, PODS, TASKS, AdminApi
 from clusters.controlplane import ControlPlane
-from operator_process import OperatorProcess, install, kubeconfig_of_operator
+from support.admin_api import JOBS, PODS, TASKS, AdminApi
+from support.operator_process import OperatorProcess, install, kubeconfig_of_operator
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OPERATOR = "asyncflow"
 READY_SECONDS = 300
 LOOK_EVERY = 0.25

@@ -14,18 +14,18 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import finished
-from benchmarks.bench import Bench
-from benchmarks.figures import Figures
-from benchmarks.latency import run_latency
-from benchmarks.sides import AsyncTasks, BareJobs
-from benchmarks.standing import empty, fill, start_operator
-from benchmarks.steps import Step, run_step
-from benchmarks.throughput import run_side
 from clusters import versions
-from measured import say
+from performance import finished
+from performance.bench import Bench
+from performance.figures import Figures
+from performance.latency import run_latency
+from performance.sides import AsyncTasks, BareJobs
+from performance.standing import empty, fill, start_operator
+from performance.steps import Step, run_step
+from performance.throughput import run_side
+from support.measured import say
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WARM_UP = 100
 """Objects of each side that are done before anything is measured."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
 from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body, Listing, Resource
-from builders import NAMESPACE, T0
+from support.builders import NAMESPACE, T0
 
 KINDS = (TYPES, TASKS, JOBS, LEASES, PODS, NODES)
 

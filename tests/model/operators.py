@@ -22,7 +22,7 @@ from asyncflow.kube.client import (
 )
 from asyncflow.kube.queue import Requeue
 from asyncflow.settings import Settings
-from crash.world import Request, World
+from model.world import Request, World
 
 
 @dataclass

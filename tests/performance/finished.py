@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from admin_api import TASKS, TYPES, Body
-from benchmarks.bench import Bench
-from benchmarks.sides import task, task_type
+from performance.bench import Bench
+from performance.sides import task, task_type
+from support.admin_api import TASKS, TYPES, Body
 
 
 async def fill(bench: Bench, tasks: int) -> str:

@@ -4,10 +4,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from admin_api import AdminApi
-from benchmarks.bench import Bench, clean_up, patience
-from benchmarks.sides import AsyncTasks, Side
-from benchmarks.usage import Reading
+from performance.bench import Bench, clean_up, patience
+from performance.sides import AsyncTasks, Side
+from performance.usage import Reading
+from support.admin_api import AdminApi
 
 REPORTING = "asyncflow.dev/operator"
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from benchmarks.figures import Figures, spread, writes_per_task
-from benchmarks.latency import quantile
-from benchmarks.report import report
-from benchmarks.run import beside, main, written
-from benchmarks.sides import TEMPLATE, AsyncTasks, BareJobs
-from benchmarks.standing import Standing
-from benchmarks.steps import Step, StepRun
-from benchmarks.throughput import Throughput
-from benchmarks.usage import Reading
+from performance.figures import Figures, spread, writes_per_task
+from performance.latency import quantile
+from performance.report import report
+from performance.run import beside, main, written
+from performance.sides import TEMPLATE, AsyncTasks, BareJobs
+from performance.standing import Standing
+from performance.steps import Step, StepRun
+from performance.throughput import Throughput
+from performance.usage import Reading
 
 
 def reading(requests: dict[tuple[str, str], int], **cpu: float) -> Reading:
@@ -113,8 +113,8 @@ def test_what_went_wrong_is_not_written(
     async def measure(*_: Any, **__: Any) -> Figures:
         return Figures(throughput={"tuned": [(JOBS, TASKS)]}, beside_finished={1: [run]})
 
-    monkeypatch.setattr("benchmarks.run.measure", measure)
-    monkeypatch.setattr("benchmarks.run.signal.signal", lambda *_: None)
+    monkeypatch.setattr("performance.run.measure", measure)
+    monkeypatch.setattr("performance.run.signal.signal", lambda *_: None)
     out = tmp_path / "bench.json"
     with pytest.raises(SystemExit) if code else nullcontext():
         main(part=None, short=False, out=out)

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from admin_api import JOBS, TASKS, AdminApi, Body
+from support.admin_api import JOBS, TASKS, AdminApi, Body
 
 
 @dataclass

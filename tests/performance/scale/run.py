@@ -19,15 +19,15 @@ from uuid import uuid4
 
 import typer
 
-from admin_api import JOBS, TASKS, TYPES, AdminApi
 from clusters.controlplane import ControlPlane
-from measured import Memory, cpu_seconds, memory_kib, say
-from operator_process import OperatorProcess, install, kubeconfig_of_operator
-from scale.observer import Attempt, Observer
-from scale.verdict import order_violations, wrong_counts, wrong_ends
-from scale.workload import KIND, Workload
+from performance.scale.observer import Attempt, Observer
+from performance.scale.verdict import order_violations, wrong_counts, wrong_ends
+from performance.scale.workload import KIND, Workload
+from support.admin_api import JOBS, TASKS, TYPES, AdminApi
+from support.measured import Memory, cpu_seconds, memory_kib, say
+from support.operator_process import OperatorProcess, install, kubeconfig_of_operator
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMESPACE = "scale"
 PER_TASK_LIMIT = 0.3
 """Seconds for each task after which a run is given up."""

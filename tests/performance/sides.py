@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from typing import Any
 
-from admin_api import JOBS, PODS, TASKS, TYPES, AdminApi, Body
-from benchmarks.bench import READY_SECONDS, until
+from performance.bench import READY_SECONDS, until
+from support.admin_api import JOBS, PODS, TASKS, TYPES, AdminApi, Body
 
 KIND = "bench"
 TEMPLATE: Body = {

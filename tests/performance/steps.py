@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from admin_api import JOBS, TASKS, AdminApi, Body
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.clock import utc_now
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
-from benchmarks.bench import Bench, clean_up, patience
-from benchmarks.finished import ended
-from benchmarks.sides import BareJobs, is_complete, task, task_type
-from measured import cpu_seconds
+from performance.bench import Bench, clean_up, patience
+from performance.finished import ended
+from performance.sides import BareJobs, is_complete, task, task_type
+from support.admin_api import JOBS, TASKS, AdminApi, Body
+from support.measured import cpu_seconds
 
 WRITERS = 8
 

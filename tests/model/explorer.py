@@ -9,9 +9,9 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.meta import is_true
 from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body
-from builders import NAMESPACE
-from crash.operators import SimulatedOperator
-from crash.world import GRACE, Request, Violation, World
+from model.operators import SimulatedOperator
+from model.world import GRACE, Request, Violation, World
+from support.builders import NAMESPACE
 
 LANDS_WITHIN = timedelta(seconds=500)
 """A request that was held up arrives within so long, or never: less than Jobs of ended tasks are kept."""

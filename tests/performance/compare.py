@@ -21,15 +21,15 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.bench import OPERATOR, Bench
-from benchmarks.latency import quantile, run_latency
-from benchmarks.sides import AsyncTasks
-from benchmarks.standing import empty, fill, start_operator
-from benchmarks.throughput import run_side
-from measured import say
-from operator_process import install
+from performance.bench import OPERATOR, Bench
+from performance.latency import quantile, run_latency
+from performance.sides import AsyncTasks
+from performance.standing import empty, fill, start_operator
+from performance.throughput import run_side
+from support.measured import say
+from support.operator_process import install
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WARM_UP = 100
 KUBE_API_QPS = 5000
 

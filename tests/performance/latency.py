@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from admin_api import JOBS, TASKS, AdminApi
-from benchmarks.bench import Bench
-from benchmarks.sides import AsyncTasks, is_complete
+from performance.bench import Bench
+from performance.sides import AsyncTasks, is_complete
+from support.admin_api import JOBS, TASKS, AdminApi
 
 PER_SECOND = 10
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crash.explorer import Explorer
+from model.explorer import Explorer
 
 RUNS = int(os.environ.get("ASYNCFLOW_MODEL_RUNS", "120"))
 """How many histories; each has its seed, so that one that fails can be run again."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from scale.workload import KIND, Workload
+from performance.scale.workload import KIND, Workload
 
 Body = dict[str, Any]
 Place = tuple[int, str, str]

@@ -15,7 +15,7 @@ import yaml
 
 from clusters.controlplane import ControlPlane
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LEADING = {
     "ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system",
     "ASYNCFLOW_LEASE_SECONDS": "4",

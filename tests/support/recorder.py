@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import Body, Namespace
 from clusters import kindcluster
 from clusters.kindcluster import KubeCluster
-from machine import Machine
 from project.image import OPERATOR
+from support.cluster import Body, Namespace
+from support.machine import Machine
 
 READER = "records"
 

@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from admin_api import TASKS, TYPES, AdminApi
-from benchmarks.bench import READY_SECONDS, Bench, until
-from benchmarks.sides import KIND, task, task_type
-from measured import cpu_seconds, memory_kib
+from performance.bench import READY_SECONDS, Bench, until
+from performance.sides import KIND, task, task_type
+from support.admin_api import TASKS, TYPES, AdminApi
+from support.measured import cpu_seconds, memory_kib
 
 BLOCKER = "a-blocker"
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.bench import OPERATOR
-from benchmarks.latency import Latencies, quantile
-from benchmarks.standing import Standing
-from benchmarks.steps import Step, StepRun
-from benchmarks.throughput import Throughput
+from performance.bench import OPERATOR
+from performance.latency import Latencies, quantile
+from performance.standing import Standing
+from performance.steps import Step, StepRun
+from performance.throughput import Throughput
 
 JOB = "batch/jobs"
 STATUS = "asyncflow.dev/asynctasks/status"
