@@ -13,7 +13,7 @@ HEAD = """\
 
 AsyncTasks beside bare Jobs with the same pod template: on one control plane, in turn. `make bench`
 measures all of it, each part on a control plane of its own, and writes `build/bench.json`; `make bench
-ARGS="--part tuned"` measures a part anew. This page was made from that file by `make bench-report`.
+ARGS="--part tuned"` measures a part again. This page was made from that file by `make bench-report`.
 Absolute times are those of one machine on one day; the ratios are what counts.
 
 etcd, API server, controller-manager, scheduler, and kwok in place of the kubelets, run as plain

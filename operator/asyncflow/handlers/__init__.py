@@ -5,8 +5,8 @@ kopf's timers would put one on every TaskType, and stop while a type is being de
 run on; so the governors have timers of their own (`asyncflow.controller.leader_term`).
 
 Jobs and pods are followed by `asyncflow.kube.reflector`: a short task has four events of its Job, which would
-cost two thirds more of the operator's CPU by way of kopf (docs/benchmarks.md), and pods need a list and a
-watch with different field selectors.
+cost half as much CPU again by way of kopf (docs/concepts/architecture.md), and pods need a list and a watch
+with different field selectors.
 """
 
 import kopf

@@ -153,7 +153,7 @@ async def _cancel(tasks: Collection["asyncio.Task[Any]"]) -> None:
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Set what kopf's defaults do not fit. docs/benchmarks.md has what they cost."""
+    """Set what kopf's defaults do not fit. docs/concepts/architecture.md has what they cost."""
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True

@@ -71,7 +71,7 @@ TOLD = (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID)
 
 
 def _events(old: AsyncTaskStatus, new: AsyncTaskStatus) -> list[Action]:
-    """Tell people what they would want to know: a failure, a hindrance, a stuck attempt. Not a success."""
+    """Tell people what they would want to know: a failure, a blocker, a stuck attempt. Not a success."""
     made: list[Action] = []
     if new.phase is not old.phase and new.phase is Phase.FAILED:
         made.append(PostEvent(new.reason, new.message))
