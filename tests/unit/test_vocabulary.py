@@ -26,7 +26,5 @@ NOT = re.compile(
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_words_not_to_use(path: Path) -> None:
     text = path.read_text()
-    found = {
-        f"line {text.count(chr(10), 0, match.start()) + 1}: {match[0]}" for match in NOT.finditer(text)
-    }
+    found = {f"line {text.count(chr(10), 0, match.start()) + 1}: {match[0]}" for match in NOT.finditer(text)}
     assert not found, f"{path.relative_to(ROOT)}: {sorted(found)}"

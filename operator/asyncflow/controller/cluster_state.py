@@ -148,6 +148,7 @@ class ClusterState:
         lock = self.lock(lock_id) if lock_id else None
         task_type, census = self.task_type(task.type_key), self.census(task.type_key)
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
+        where = {pod.node_name for pod in pods} | {a.node_name for a in task.status.attempts if a.node_name}
         return Snapshot(
             task=task,
             task_type=task_type,
@@ -164,7 +165,7 @@ class ClusterState:
             blocker=blocker,
             gate=gate,
             last_create=last_create,
-            nodes=self._nodes,
+            nodes={name: self._nodes[name] for name in where if name in self._nodes},
             lock=lock,
             lock_orphaned=lock is not None and self.orphaned(lock),
         )

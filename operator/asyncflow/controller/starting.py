@@ -11,6 +11,7 @@ from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.lifecycle.actions import StartAttempt
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import release
+from asyncflow.core.lifecycle.starting import REFUSED, refused_start
 from asyncflow.core.views.job import execution_of_job
 from asyncflow.kube.client import JOBS, ApiError, Body
 from asyncflow.kube.queue import Requeue
@@ -54,20 +55,17 @@ class Starter:
             return await self._client.create(JOBS, task.metadata.namespace, job)
         except ApiError as error:
             found = await self._refusal(task, job["metadata"]["name"], error)
-            if isinstance(found, Blocker) and error.refused and lock is not None and new:
+            if isinstance(found, Blocker) and error.status in REFUSED and lock is not None and new:
                 await self._locks.free(release(lock))  # it was not made, and no other create is in flight
             return found
 
     async def _refusal(self, task: AsyncTask, name: str, error: ApiError) -> Body | Blocker:
         if error.already_exists:
             return await self._name_conflict(task, name)
-        if error.status == 504 or "etcdserver" in error.message:
-            raise error  # whether it was created is unknown: the slot stays taken, and the name will tell
-        if not error.refused:
-            return Blocker(reasons.API_SERVER_ERROR, str(error))
-        if "exceeded quota" in error.message:
-            return Blocker(reasons.QUOTA_EXCEEDED, error.message)
-        return Blocker(reasons.FORBIDDEN if error.status == 403 else reasons.JOB_REJECTED, error.message)
+        blocker = refused_start(error.status, error.message)
+        if blocker is None:
+            raise error
+        return blocker
 
     async def _name_conflict(self, task: AsyncTask, name: str) -> Body | Blocker:
         try:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from asyncflow.api import names
@@ -28,16 +28,13 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import decide
+from asyncflow.core.lifecycle.starting import pause_before_retry
 from asyncflow.core.scheduling.admission import Claim, Gate, TypeKey
 from asyncflow.core.scheduling.priority_queue import rank
 from asyncflow.kube.client import JOBS, TASKS, ApiError
 from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
-
-FIRST_RETRY = timedelta(seconds=5)
-LONGEST_RETRY = timedelta(seconds=60)
-"""How often a start that the API server refused is tried again, at least and at most."""
 
 MESSAGE_MAX = 1024
 """How much is kept of what the API server says."""
@@ -185,9 +182,8 @@ class TaskReconciler:
         uid = task.metadata.uid
         refusals = self._refusals.get(uid, 0)
         self._refusals[uid] = refusals + 1
-        pause = min(LONGEST_RETRY, FIRST_RETRY * 2 ** min(refusals, 8))
         self._blockers[uid] = Blocker(
-            reason, message[:MESSAGE_MAX], until=self._clock() + pause, job_uid=job_uid
+            reason, message[:MESSAGE_MAX], until=self._clock() + pause_before_retry(refusals), job_uid=job_uid
         )
         logger.warning("attempt of %s blocked: %s: %s", task.key, reason, message, extra=_fields(task))
 

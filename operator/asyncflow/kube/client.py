@@ -54,11 +54,6 @@ class ApiError(Exception):
         """The object is not there."""
         return self.status == 404
 
-    @property
-    def refused(self) -> bool:
-        """The server understood and will not do it: asking again without a change is of no use."""
-        return self.status in (400, 403, 404, 405, 413, 422)
-
 
 class ApiUnreachable(Exception):
     """No answer: whether the request had its effect is unknown."""
