@@ -116,8 +116,6 @@ async def test_a_list_is_read_in_chunks_to_its_end(
         (409, "AlreadyExists", "already_exists"),
         (409, "Conflict", "conflict"),
         (404, "NotFound", "not_found"),
-        (403, "Forbidden", "refused"),
-        (422, "Invalid", "refused"),
     ],
 )
 async def test_what_the_server_says_is_told_apart(
