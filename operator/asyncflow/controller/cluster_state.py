@@ -23,6 +23,7 @@ from asyncflow.core.attempt.naming import lock_name
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import is_recorded
 from asyncflow.core.lifecycle.interventions import retry_now
+from asyncflow.core.lifecycle.lock_fate import is_orphaned
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.scheduling.admission import Gate, LockId, TypeKey
 from asyncflow.core.tasktype import error_policy
@@ -172,10 +173,9 @@ class ClusterState:
 
     def orphaned(self, lock: LockView) -> bool:
         """Tell whether a lock's holder is of a task that is over, and there is no evidence of its end."""
-        task, jobs = self.tasks.get(lock.task_uid), self._jobs_of.get(lock.task_uid, {})
-        if task is not None and not (task.status.phase.terminal and jobs):
-            return False
-        return all(uid in self._gone for uid in jobs)
+        jobs = self.jobs_of(lock.task_uid)
+        gone = frozenset(job.uid for job in jobs if job.uid in self._gone)
+        return is_orphaned(self.tasks.get(lock.task_uid), jobs, gone)
 
     # What comes in
 

@@ -8,9 +8,7 @@ from asyncflow.api.meta import format_time
 from asyncflow.controller.context import Context
 from asyncflow.core.attempt.naming import lock_name
 from asyncflow.core.lifecycle.actions import ReleaseLock, StartAttempt
-from asyncflow.core.lifecycle.decide import release
-from asyncflow.core.lifecycle.outcome import judge
-from asyncflow.core.lifecycle.proof_of_death import telling_pod
+from asyncflow.core.lifecycle.lock_fate import free_after_deletion, release
 from asyncflow.core.views.lease import LockView
 from asyncflow.kube.client import LEASES, ApiError, Body
 from asyncflow.kube.queue import Requeue
@@ -99,16 +97,11 @@ class Locks:
 
     async def free_of_deleted(self, task_uid: str) -> None:
         """Free the locks of a task that was deleted, where its Job or pod is evidence of the end."""
+        jobs, pods = self._state.jobs_of(task_uid), self._state.pods_of(task_uid)
+        gone = frozenset(job.uid for job in jobs if self._state.gone(job.uid))
         for lock in self._state.locks_of(task_uid):
-            for job in self._state.jobs_of(task_uid):
-                gone = self._state.gone(job.uid)
-                if job.attempt.number != lock.attempt_number or not (job.finished or gone or job.succeeded):
-                    continue
-                pod = telling_pod(self._state.pods_of(task_uid), job.uid)
-                ending = judge(job, pod, gone=gone, looked=True)
-                if ending is not None and ending.proof is not None:
-                    logger.info(
-                        "released lock %s: the task of its holder was deleted, and the attempt is dead",
-                        lock.name,
-                    )
-                    await self.free(release(lock))
+            if free_after_deletion(lock, jobs, pods, gone):
+                logger.info(
+                    "released lock %s: the task of its holder was deleted, and the attempt is dead", lock.name
+                )
+                await self.free(release(lock))

@@ -10,7 +10,7 @@ from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.lifecycle.actions import StartAttempt
 from asyncflow.core.lifecycle.blocker import Blocker
-from asyncflow.core.lifecycle.decide import release
+from asyncflow.core.lifecycle.lock_fate import release
 from asyncflow.core.lifecycle.starting import REFUSED, refused_start
 from asyncflow.core.views.job import execution_of_job
 from asyncflow.kube.client import JOBS, ApiError, Body

@@ -11,23 +11,20 @@ from datetime import datetime
 
 from asyncflow.api.asynctask import AsyncTaskStatus
 from asyncflow.core.attempt.settings import effective_settings
-from asyncflow.core.lifecycle.actions import Decision, ReleaseLock
-from asyncflow.core.lifecycle.finished import JOBS_KEPT, decide_finished, unfinished
-from asyncflow.core.lifecycle.history import fold, is_recorded
-from asyncflow.core.lifecycle.outcome import judge
+from asyncflow.core.lifecycle.actions import Decision
+from asyncflow.core.lifecycle.finished import decide_finished, unfinished
+from asyncflow.core.lifecycle.history import fold
+from asyncflow.core.lifecycle.lock_fate import fate_while_task_exists, release
 from asyncflow.core.lifecycle.pending import decide_pending
-from asyncflow.core.lifecycle.proof_of_death import outside_evidence, pod_of
 from asyncflow.core.lifecycle.running import decide_running, look_for_evidence, stuck_without_proof
 from asyncflow.core.lifecycle.snapshot import Snapshot
-from asyncflow.core.views.execution import Execution
-from asyncflow.core.views.lease import LockView
 
 
 def decide(snapshot: Snapshot, now: datetime) -> Decision:
     """Say what to do for a task now.
 
     Args:
-        seen: what is known of the task.
+        snapshot: what is known of the task.
         now: the moment, with its time zone.
     """
     task = snapshot.task
@@ -47,39 +44,13 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
 
 
 def _with_release(snapshot: Snapshot, status: AsyncTaskStatus, decision: Decision, now: datetime) -> Decision:
-    """Free the lock that an attempt of this task holds, if it is proven dead.
-
-    Without a Job and not about to start, it is given up once its name has been kept free for so long that no
-    create of it can still be on its way.
-    """
+    """Free the lock that an attempt of this task holds, or look again when that may be due."""
     lock = snapshot.lock
     if lock is None or lock.task_uid != snapshot.task.metadata.uid:
         return decision
-    holder = next((job for job in snapshot.jobs if job.attempt.number == lock.attempt_number), None)
-    if is_recorded(status, lock.attempt_number) or (
-        holder is not None and _proven_dead(snapshot, holder, now)
-    ):
+    fate = fate_while_task_exists(snapshot, status, starts=decision.start is not None, now=now)
+    if fate.free:
         return replace(decision, release=release(lock))
-    if decision.start is not None or holder is not None:
+    if fate.until is None:
         return decision
-    due = max(lock.acquired, snapshot.last_create or lock.acquired) + JOBS_KEPT
-    if now >= due:
-        return replace(decision, release=release(lock))
-    return replace(decision, wake=min(due, decision.wake or due))
-
-
-def _proven_dead(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
-    """Tell whether an attempt that will never be on record is dead: its task had ended before."""
-    gone = job.uid in snapshot.gone
-    if not (snapshot.task.status.phase.terminal and (job.closed or gone)):
-        return False
-    evidence = outside_evidence(snapshot, job, None, now)
-    if not (job.finished or gone) and evidence is None:
-        return False
-    ending = judge(job, pod_of(snapshot, job.uid), gone=gone, looked=True, evidence=evidence)
-    return ending is not None and ending.proof is not None
-
-
-def release(lock: LockView) -> ReleaseLock:
-    """Return what frees a lock."""
-    return ReleaseLock(lock.namespace, lock.name, lock.uid, lock.resource_version)
+    return replace(decision, wake=min(fate.until, decision.wake or fate.until))
