@@ -43,7 +43,7 @@ _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 @dataclass(frozen=True)
 class Process:
-    """A process that another run can recognise: `start_ticks` is its start time as /proc has it."""
+    """A process that another run can recognize: `start_ticks` is its start time as /proc has it."""
 
     name: str
     pid: int

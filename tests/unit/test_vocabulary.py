@@ -18,7 +18,7 @@ TEXTS = sorted(
 NOT = re.compile(
     r"\b(anew|lest|reckon\w*|heed\w*|mend(s|ed|ing)?|vouch\w*|obstacle\w*|hind(er|rance)\w*|sweeper\w*|"
     r"graves?|time-outs?|back-off|tells? of|under way|by all accounts|bears? witness|(its|their) say|"
-    r"your word|administrator's word|at hand|passed over|held up|intruder)\b",
+    r"behaviour|colours?|recognise\w*|your word|administrator's word|at hand|passed over|held up|intruder)\b",
     re.IGNORECASE,
 )
 

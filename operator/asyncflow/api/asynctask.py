@@ -127,7 +127,7 @@ class AsyncTaskSpec(ApiModel):
         default=None,
         min_length=1,
         max_length=256,
-        description="What a called service recognises a repetition by, the same in every attempt "
+        description="What a called service recognizes a repetition by, the same in every attempt "
         "(ASYNCFLOW_IDEMPOTENCY_KEY); by default the task's uid. Immutable.",
     )
     deadlines: TaskDeadlines = Field(

@@ -17,8 +17,8 @@ Limit = Annotated[int, Field(ge=1, le=1_000_000)]
 ExitCode = Annotated[int, Field(ge=1, le=255)]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 
-LATER = " Not in force yet: accepted and kept, its behaviour comes with a later release."
-"""Ends the description of a field whose behaviour is still to come."""
+LATER = " Not in force yet: accepted and kept, its behavior comes with a later release."
+"""Ends the description of a field whose behavior is still to come."""
 
 
 class Deadlines(ApiModel):

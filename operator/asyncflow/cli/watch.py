@@ -21,7 +21,7 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Attempt, Phase
 from asyncflow.cli.summary import Progress, errors
 
-COLOURS = {
+COLORS = {
     Phase.PENDING: "dim",
     Phase.RUNNING: "cyan",
     Phase.SUCCEEDED: "green",
@@ -143,7 +143,7 @@ def _pace(progress: Progress) -> str:
 def _picture(progress: Progress, type_name: str) -> RenderableType:
     counts, total = progress.counts, len(progress.tasks)
     line = Text.assemble(
-        (f"{type_name}  ", "bold"), *((f"{counts[phase]} {phase.value}  ", COLOURS[phase]) for phase in Phase)
+        (f"{type_name}  ", "bold"), *((f"{counts[phase]} {phase.value}  ", COLORS[phase]) for phase in Phase)
     )
     return Group(
         line, ProgressBar(total=total, completed=total - progress.open, width=60), Text(_pace(progress))
@@ -159,7 +159,7 @@ def phase_table(progress: Progress) -> Table:
         tasks = [task for task in progress.tasks.values() if task.status.phase is phase]
         if tasks:
             made = sum(task.status.attempt or 0 for task in tasks)
-            table.add_row(Text(phase.value, COLOURS[phase]), str(len(tasks)), str(made))
+            table.add_row(Text(phase.value, COLORS[phase]), str(len(tasks)), str(made))
     return table
 
 
