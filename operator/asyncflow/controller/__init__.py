@@ -1,1 +1,1 @@
-"""What happens when something changed: the reconcilers, and kopf's part in calling them."""
+"""The reconcilers, the cluster state that they read, and what a leader does besides: governors, deletions."""

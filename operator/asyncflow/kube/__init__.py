@@ -1,4 +1,4 @@
-"""The way to the API server and back: connection, client, state, work queue, alarms, events.
+"""The way to the API server and back: connection, client, reflector, work queue, leader election, events.
 
-Nothing here knows a rule of a task's life; nothing in `asyncflow.core` knows that this layer exists.
+Nothing here knows a rule; nothing in `asyncflow.core` knows that this layer exists.
 """
