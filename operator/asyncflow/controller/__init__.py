@@ -1,1 +1,1 @@
-"""The reconcilers, the cluster state that they read, and what a leader does besides: governors, deletions."""
+"""The reconcilers, the cluster state that they read, the governors and garbage collection."""
