@@ -18,7 +18,7 @@ from asyncflow.kube.client import JOBS, TASKS, TYPES
 from model.explorer import type_body
 from model.operators import SimulatedOperator
 from model.world import Request, World
-from support.builders import at, task, task_type
+from support.builders import at, task, task_body, task_type
 
 KEY = ("shop", "poll")
 
@@ -267,3 +267,19 @@ def test_settings_of_a_type_that_are_no_rule_of_a_task_do_not_change_its_rules()
         retention={"succeededSeconds": 77, "failedSeconds": 77},
     )
     assert effective_settings(task(), task_type()) == effective_settings(task(), other)
+
+
+def test_failures_that_are_listed_before_a_success_between_them_suspend_nothing() -> None:
+    """Lists come in the order of names, not of endings."""
+    ignore: Any = lambda *_: None  # noqa: E731
+    state = ClusterState(ignore, ignore, ignore)
+    policy = {"maxConsecutive": 2}
+    type_of_all = task_type(errorPolicy=policy).model_dump(by_alias=True, mode="json", exclude_none=True)
+    state.put_type(type_of_all)
+    for name, phase, second in (("a", "Failed", 1), ("b", "Failed", 3), ("c", "Succeeded", 2)):
+        body = task_body(name)
+        body["status"] = {"phase": phase, "completionTime": format_time(at(second))}
+        state.put_task(body)
+    seen = state.snapshot("uid-a")
+    assert seen is not None
+    assert seen.suspended_itself == ""

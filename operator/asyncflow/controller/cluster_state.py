@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from asyncflow.api.asynctask import AsyncTask, Phase
+from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.tables import SerializedTable, Table
 from asyncflow.core.attempt.naming import lock_name
@@ -190,10 +190,7 @@ class ClusterState:
             _log_invalid(body, error)
             return False
         self.tasks.put(uid, version, serialized(body), task)
-        census = self.census(task.type_key)
-        census.put(uid, Entry.of(task))
-        if task.status.phase is Phase.FAILED and (task_type := self.task_type(task.type_key)) is not None:
-            error_policy.latch(task_type, census)
+        self.census(task.type_key).put(uid, Entry.of(task))
         if task.status.phase.terminal and retry_now(task) is not None:
             self._asked[uid] = None
         else:

@@ -69,7 +69,7 @@ class Operator:
             [Reflector(self.client, source, namespace) for namespace in self._namespaces]
             for source in (self.sources.jobs, self.sources.pods)
         )
-        self._relists = 0
+        self._list_time = -math.inf
         self._read_time = -math.inf
         self._missed_then = 0
         self._work: LeaderTerm | None = None
@@ -166,16 +166,20 @@ class Operator:
         while True:
             await asyncio.sleep(min(self.settings.resync_seconds, RESYNC_CHECK))
             due = time.monotonic() >= self._read_time + self.settings.resync_seconds
-            if not due and self._missed == self._missed_then:
+            listed = self._list_time >= self._read_time
+            if not (due or listed) and self._missed == self._missed_then:
                 continue
             try:
                 await self._sync()
             except (ApiError, ApiUnreachable) as error:
                 logger.warning("failed to list resources, retrying: %s", error)
 
-    def relisted(self) -> None:
-        """Note that kopf has listed a resource again: what was deleted meanwhile it does not tell."""
-        self._relists += 1
+    def listed(self) -> None:
+        """Note that kopf has listed a resource: another comparison is due.
+
+        What was deleted between the last comparison and that list, kopf does not tell.
+        """
+        self._list_time = time.monotonic()
 
     async def until_served(self) -> None:
         """Wait until the API server serves asyncflow's resources: kopf looks for them once."""
@@ -194,7 +198,7 @@ class Operator:
     @property
     def _missed(self) -> int:
         lost = sum(reflector.lost for reflector in (*self._jobs, *self._pods))
-        return self._relists + lost + self.client.unanswered + self._lease_client.unanswered
+        return lost + self.client.unanswered + self._lease_client.unanswered
 
     async def _sync_until_done(self) -> None:
         while True:

@@ -7,7 +7,7 @@ the watches come back. So kopf is started again; what was missed meanwhile is fo
 
 import asyncio
 import logging
-from collections import Counter
+import math
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -65,23 +65,30 @@ class Watches:
     def __init__(self, operator: Operator, after_start: Callable[[], None]) -> None:
         self._operator = operator
         self._after_start = after_start
-        self._lists: Counter[str] = Counter()
+        self._login_time = -math.inf
+        self._login_pauses = iter(Backoffs())
 
     async def run(self) -> None:
         """Keep kopf running."""
         backoffs = iter(Backoffs())
         clock = asyncio.get_running_loop().time
         while True:
-            await self._operator.until_served()
-            began = clock()
+            began, ended = clock(), "kopf has ended"
             try:
+                await self._operator.until_served()
                 await self._run_kopf()
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                ended = repr(error)  # one of kopf's tasks was cancelled
             except Exception as error:
-                if clock() - began > LONGEST_PAUSE:
-                    backoffs = iter(Backoffs())
-                pause = next(backoffs)
-                logger.error("watch loop failed, restarting in %.0f s: %r", pause, error)
-                await asyncio.sleep(pause)
+                ended = repr(error)
+            if clock() - began > LONGEST_PAUSE:
+                backoffs = iter(Backoffs())
+            pause = next(backoffs)
+            logger.error("watch loop failed, restarting in %.0f s: %s", pause, ended)
+            await asyncio.sleep(pause)
 
     async def _run_kopf(self) -> None:
         """Run kopf until it fails, or until cancelled.
@@ -111,12 +118,20 @@ class Watches:
         finally:
             stop.set()
             await _cancel(tasks)
-            await _cancel(_tasks_of_kopf())  # a watch that fails leaves the others behind
+            # A watch that fails leaves the others behind. They end what they have begun: so they go first.
+            await _cancel([task for task in _tasks_of_kopf() if task.get_name().startswith("watcher")])
+            await _cancel(_tasks_of_kopf())
         for task in done:
             task.result()
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        """Return a session of kopf's own, which it closes on any 401: it logs in again then."""
+        """Return a session of kopf's own, which it closes on any 401: then it logs in again, with backoff."""
+        clock = asyncio.get_running_loop().time
+        if clock() - self._login_time > LONGEST_PAUSE:
+            self._login_pauses = iter(Backoffs())
+        else:
+            await asyncio.sleep(next(self._login_pauses))
+        self._login_time = clock()
         connection = self._operator.connection
         return kopf.AiohttpSession(
             server=connection.server, aiohttp_session=connection.new_session(self._note_lists)
@@ -125,16 +140,14 @@ class Watches:
     async def _note_lists(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Tell the operator when kopf lists for a second time: it does not look for deletions in between.
+        """Tell the operator when kopf lists: what was deleted before, kopf does not tell.
 
         The list's version is settled when its answer begins, so a comparison from then on is at least as new.
         """
         response = await send(request)
         query = request.url.query
         if response.status == 200 and "watch" not in query and "continue" not in query:
-            self._lists[request.url.path] += 1
-            if self._lists[request.url.path] > 1:
-                self._operator.relisted()
+            self._operator.listed()
         return response
 
 

@@ -20,7 +20,6 @@ def restore_from_status(task_type: TaskType, census: Census) -> None:
         census.count_from((errors.resume_time, AFTER_ALL))
     if errors.last_success_time is not None:
         census.succeeded((errors.last_success_time, ""))
-    latch(task_type, census)
 
 
 def suspended_itself(task_type: TaskType, census: Census) -> str:
@@ -29,7 +28,10 @@ def suspended_itself(task_type: TaskType, census: Census) -> str:
 
 
 def latch(task_type: TaskType, census: Census) -> None:
-    """Keep a type suspended from the failure that is one too many on, until it is resumed."""
+    """Keep a type suspended from the failure that is one too many on, until it is resumed.
+
+    Only a leader calls it, when it decides: while tasks are still listed, failures may look consecutive.
+    """
     census.tripped = suspended_itself(task_type, census)
 
 
