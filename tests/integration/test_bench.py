@@ -4,9 +4,10 @@ import pytest
 
 from integration.conftest import BUILD
 from performance.bench import Bench
-from performance.figures import JOB, STATUS, Figures
+from performance.figures import JOB, Figures
 from performance.run import compare
 from performance.steps import Step, run_step
+from performance.throughput import STATUS
 
 OBJECTS = 120
 FLOOR = 0.4

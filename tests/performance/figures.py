@@ -9,10 +9,9 @@ from performance.bench import OPERATOR
 from performance.latency import Latencies, quantile
 from performance.standing import Standing
 from performance.steps import Step, StepRun
-from performance.throughput import Throughput
+from performance.throughput import STATUS, Throughput
 
 JOB = "batch/jobs"
-STATUS = "asyncflow.dev/asynctasks/status"
 TYPE_STATUS = "asyncflow.dev/tasktypes/status"
 LEASE = "coordination.k8s.io/leases"
 
