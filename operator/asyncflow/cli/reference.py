@@ -1,6 +1,6 @@
 """The reference pages of the documentation, generated from the models and the reasons."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from asyncflow.api import reasons
@@ -56,21 +56,23 @@ def _type(field: dict[str, Any]) -> str:
 
 def reasons_reference() -> str:
     """Return the reference of all reasons."""
-    finished = [(reason, reason.meaning) for reason in reasons.FINISHED_REASONS]
     parts = [HEADER, "# Reasons", "", "## Why does a task wait?", ""]
     parts += [
         "`kubectl get at` has the reason, `-o wide` the message. `Pending` without a reason waits for a"
     ]
-    parts += ["slot of its type.", "", "| reason | what it means | what to do |", "|---|---|---|"]
-    parts += [f"| `{r}` | {_cell(r.meaning)} | {_cell(r.remedy)} |" for r in reasons.WAITING_REASONS]
+    parts += ["slot of its type.", "", *_reason_table(reasons.WAITING_REASONS)]
     parts += ["", "## Why has a task finished?", "", "| reason | what it means |", "|---|---|"]
-    parts += [f"| `{reason}` | {_cell(meaning)} |" for reason, meaning in finished]
+    parts += [f"| `{r}` | {_cell(r.meaning)} |" for r in reasons.FINISHED_REASONS]
     known = {*reasons.WAITING_REASONS, *reasons.FINISHED_REASONS}
     others = [r for r in vars(reasons).values() if isinstance(r, Reason) and r not in known]
     parts += ["", "## Others: attempts, conditions of a TaskType, events", ""]
-    parts += ["| reason | what it means | what to do |", "|---|---|---|"]
-    parts += [f"| `{r}` | {_cell(r.meaning)} | {_cell(r.remedy)} |" for r in others]
+    parts += _reason_table(others)
     return "\n".join(parts) + "\n"
+
+
+def _reason_table(rows: Iterable[Reason]) -> list[str]:
+    head = ["| reason | what it means | what to do |", "|---|---|---|"]
+    return [*head, *(f"| `{r}` | {_cell(r.meaning)} | {_cell(r.remedy)} |" for r in rows)]
 
 
 def _cell(text: str) -> str:

@@ -31,7 +31,6 @@ from asyncflow.core.lifecycle.decide import decide
 from asyncflow.core.lifecycle.starting import pause_before_retry
 from asyncflow.core.scheduling.admission import Claim, Gate, TypeKey
 from asyncflow.core.scheduling.priority_queue import rank
-from asyncflow.core.tasktype import error_policy
 from asyncflow.kube.client import JOBS, TASKS, ApiError
 from asyncflow.kube.queue import Requeue
 
@@ -79,7 +78,6 @@ class TaskReconciler:
         self._clear_blocker(uid)
         gate = self._admission.gate(uid)
         sent = self._creates.get(uid, self._began)
-        self._latch_error_policy(uid)
         snapshot = self._state.snapshot(uid, self._blockers.get(uid), gate, sent)
         if snapshot is None:
             self._wake(self._admission.settle_everywhere(uid))
@@ -87,6 +85,8 @@ class TaskReconciler:
             self._forget(uid)
             return
         task = snapshot.task
+        if snapshot.suspended_itself:  # it stays so until a person resumes the type
+            self._state.census(task.type_key).tripped = snapshot.suspended_itself
         try:
             decision = decide(snapshot, self._clock())
             if decision.live or decision.start is not None:
@@ -110,13 +110,6 @@ class TaskReconciler:
         for action in decision.actions:
             await self._perform(task, action)
         self._queue.add_at(uid, decision.wake)
-
-    def _latch_error_policy(self, uid: str) -> None:
-        """Have the type of a task stay suspended, if one failure too many is known by now."""
-        task = self._state.tasks.get(uid)
-        task_type = self._state.task_type(task.type_key) if task is not None else None
-        if task is not None and task_type is not None:
-            error_policy.latch(task_type, self._state.census(task.type_key))
 
     # Who may start
 
