@@ -1,26 +1,13 @@
 """Who may start: slots, keys and tokens together, against what they are there for."""
 
-from datetime import timedelta
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from asyncflow.api.limits import RetryBudget
-from asyncflow.api.meta import is_true
-from asyncflow.api.tasktype import RetryBudgetStatus, TaskTypeStatus
 from asyncflow.core.scheduling.admission import Admission, Claim, Gate
 from asyncflow.core.scheduling.priority_queue import rank
-from asyncflow.core.scheduling.retry_budget import (
-    RESERVE,
-    RetryTokens,
-    available,
-    capacity,
-    seconds_to_next,
-    withdraw,
-)
-from support.builders import T0, at, task_type
+from support.builders import T0
 
 TYPES = (("shop", "poll"), ("shop", "charge"))
 KEYS = (("shop", "lock-a"), ("shop", "lock-b"))
@@ -90,7 +77,7 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(type_key=st.sampled_from(TYPES), tokens=st.integers(0, 2))
     def take_out(self, type_key: tuple[str, str], tokens: int) -> None:
         self.tokens_out += tokens
-        self.admission.take_out(type_key, tokens)
+        self.admission.add_tokens(type_key, tokens)
 
     @precondition(lambda self: self.leases)
     @rule(data=st.data())
@@ -189,72 +176,9 @@ class TestKeys:
         self, admission: Admission
     ) -> None:
         admission.set_limit(TYPES[0], 0)
-        admission.take_out(TYPES[0], 1)
+        admission.add_tokens(TYPES[0], 1)
         for uid in ("b", "a"):
             admission.offer(uid, Claim(TYPES[0], rank(0, T0, uid, uid), takes_token=True, lock=KEYS[0]))
         assert [admission.gate(uid) for uid in ("b", "a")] == [None, Gate.BUDGET]
         admission.leave("b")
         assert admission.gate("a") is None
-
-
-BUDGET = RetryBudget(percent=20, minimum_per_minute=10)
-
-
-class TestBudget:
-    def test_a_new_bucket_holds_a_minutes_minimum(self) -> None:
-        assert available(BUDGET, None, 0, T0) == 10
-
-    def test_first_attempts_and_time_pay_in_up_to_its_capacity(self) -> None:
-        empty = RetryBudgetStatus(tokens=0, update_time=T0)
-        assert available(BUDGET, empty, 5, T0) == pytest.approx(1)
-        assert available(BUDGET, empty, 0, at(30)) == pytest.approx(5)
-        assert available(BUDGET, empty, 10_000, at(9999)) == capacity(BUDGET) == 30
-
-    def test_a_clock_that_goes_back_takes_nothing(self) -> None:
-        assert available(BUDGET, RetryBudgetStatus(tokens=3, update_time=at(60)), 0, T0) == 3
-
-    def test_it_says_when_the_next_token_is_there(self) -> None:
-        assert seconds_to_next(BUDGET, 0.5) == pytest.approx(3)
-        assert seconds_to_next(RetryBudget(minimum_per_minute=0), 0) is None
-
-    def test_what_is_taken_out_is_written_before_it_is_granted(self) -> None:
-        tokens = RetryTokens()
-        assert not tokens.ask("a", rank(0, T0, "a", "a"))
-        taken = withdraw(task_type(retry={"budget": BUDGET.to_api()}), TaskTypeStatus(), tokens, T0)
-        assert taken.taken == RESERVE
-        assert taken.status.retry_budget == RetryBudgetStatus(tokens=10 - RESERVE, update_time=T0)
-        assert tokens.granted == set()
-        assert tokens.take_out(taken.taken) == ["a"]
-
-    def test_a_restart_grants_nothing(self) -> None:
-        """Whoever starts anew finds what is written: less than was there before by all that was taken out."""
-        made = task_type(retry={"budget": BUDGET.to_api()})
-        for restart in range(10):
-            tokens = RetryTokens()
-            tokens.ask("a", rank(0, T0, "a", "a"))
-            taken = withdraw(made, made.status, tokens, at(restart * 0.1))
-            made = made.model_copy(update={"status": taken.status})
-            assert taken.taken == (RESERVE if restart < 2 else 0)
-
-    def test_who_gets_none_is_told_of_with_a_condition_and_waits(self) -> None:
-        made = task_type(retry={"budget": {"percent": 0, "minimumPerMinute": 2}})
-        tokens = RetryTokens()
-        for uid in "abc":
-            tokens.ask(uid, rank(0, T0, uid, uid))
-        taken = withdraw(made, made.status, tokens, T0)
-        assert taken.taken == 2
-        assert is_true(taken.status.conditions, "RetryBudgetExhausted")
-        assert taken.look_again == at(30)
-        assert tokens.take_out(2) == ["a", "b"]
-        made = made.model_copy(update={"status": taken.status})
-        later = withdraw(made, made.status, tokens, T0 + timedelta(seconds=30))
-        assert later.taken == 1
-        assert not is_true(later.status.conditions, "RetryBudgetExhausted")
-
-    def test_a_token_that_was_not_used_goes_to_the_next(self) -> None:
-        tokens = RetryTokens()
-        tokens.ask("a", rank(1, T0, "a", "a"))
-        tokens.ask("b", rank(0, T0, "b", "b"))
-        tokens.take_out(1)
-        assert tokens.granted == {"a"}
-        assert tokens.leave("a") == ["b"]

@@ -17,6 +17,7 @@ from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
 from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
+from asyncflow.core.tasktype.snapshot import DryRunResult
 from asyncflow.core.views.job import execution_of_job
 from asyncflow.core.views.pod import pod_view
 from support.builders import T0, at, job_body, pod_body, task, task_type
@@ -209,11 +210,11 @@ class TestObserved:
         assert not unsaid.dead
 
 
-class TestTrial:
-    def test_each_generation_is_tried_once(self) -> None:
+class TestDryRun:
+    def test_each_generation_gets_one_dry_run(self) -> None:
         new = task_type(ready=None)
         assert needs_dry_run(new)
-        status = with_dry_run_result(new, None, T0)
+        status = with_dry_run_result(new, DryRunResult(), T0)
         assert not needs_dry_run(new.model_copy(update={"status": status}))
         changed = new.metadata.model_copy(update={"generation": 2})
         assert needs_dry_run(new.model_copy(update={"status": status, "metadata": changed}))

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import format_time
 from asyncflow.api.tasktype import Shards
-from asyncflow.controller.type_reconciler import Due
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.core.tasktype.shards import roll, split
+from asyncflow.core.tasktype.snapshot import Due
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
 from model.explorer import type_body
 from model.operators import SimulatedOperator
@@ -46,7 +46,7 @@ class TestCensus:
         for name, phase, second in random.sample(tasks, len(tasks)):
             census.put(name, Entry(Phase.RUNNING, None, None))
             census.put(name, ended(phase, second, name))
-        assert census.failures_in_a_row == in_a_row
+        assert census.failures().consecutive == in_a_row
 
     def test_a_task_counts_once_whatever_becomes_of_it(self) -> None:
         census = Census()
@@ -57,12 +57,14 @@ class TestCensus:
             Entry(Phase.PENDING, 2, None),  # begun anew
         ):
             census.put("a", entry)
-        assert [census.phase(phase) for phase in Phase] == [1, 0, 0, 0, 0]
-        assert (census.members(1), census.members(2), census.open_members(2)) == (0, 1, 1)
-        assert census.failures_in_a_row == 0
+        tally = census.tally()
+        assert [tally.phases[phase] for phase in Phase] == [1, 0, 0, 0, 0]
+        assert (tally.members, tally.unfinished_shards) == ({2: 1}, frozenset({2}))
+        assert census.failures().consecutive == 0
         assert census.ended_before(Phase.FAILED, at(99), 10) == []
         census.drop("a")
-        assert (census.phase(Phase.PENDING), census.members(2), census.open()) == (0, 0, [])
+        tally = census.tally()
+        assert (tally.phases[Phase.PENDING], tally.members, census.unfinished()) == (0, {}, [])
 
     def test_the_first_to_end_go_first(self) -> None:
         census = Census()
@@ -86,20 +88,20 @@ class TestShards:
         return made
 
     def test_the_next_is_opened_when_the_last_is_full(self, census: Census) -> None:
-        assert split(Shards(begin=1, end=2), census, 2) == Shards(begin=1, end=3)
-        assert split(Shards(begin=1, end=3), census, 2) == Shards(begin=1, end=3)
+        assert split(Shards(begin=1, end=2), census.tally(), 2) == Shards(begin=1, end=3)
+        assert split(Shards(begin=1, end=3), census.tally(), 2) == Shards(begin=1, end=3)
 
     def test_a_straggler_keeps_its_own_shard_open_and_no_other(self, census: Census) -> None:
         shards = Shards(begin=1, end=3)
         census.put("t2", ended(Phase.SUCCEEDED, 1, shard=2))
         census.put("t3", ended(Phase.FAILED, 1, shard=2))
         census.put("t0", ended(Phase.CANCELLED, 1))
-        assert roll(shards, census) == shards
+        assert roll(shards, census.tally()) == shards
         census.put("t1", ended(Phase.SUCCEEDED, 1))
-        assert roll(shards, census) == Shards(begin=3, end=3)
+        assert roll(shards, census.tally()) == Shards(begin=3, end=3)
 
     def test_the_last_stays_open(self) -> None:
-        assert roll(Shards(begin=4, end=4), Census()) == Shards(begin=4, end=4)
+        assert roll(Shards(begin=4, end=4), Census().tally()) == Shards(begin=4, end=4)
 
     def test_what_is_about_to_be_recorded_belongs_to_its_shard(self, census: Census) -> None:
         for number in (0, 1):
@@ -107,9 +109,9 @@ class TestShards:
         census.put("late", Entry(Phase.PENDING, None, None))
         census.assign("late", 1)  # decided while shard 1 was the last; its write is on its way
         census.put("late", Entry(Phase.PENDING, None, None))
-        assert roll(Shards(begin=1, end=2), census) == Shards(begin=1, end=2)
+        assert roll(Shards(begin=1, end=2), census.tally()) == Shards(begin=1, end=2)
         census.put("late", Entry(Phase.PENDING, 2, None))
-        assert roll(Shards(begin=1, end=2), census).begin == 2
+        assert roll(Shards(begin=1, end=2), census.tally()).begin == 2
 
 
 class RetentionMachine(RuleBasedStateMachine):
@@ -155,7 +157,7 @@ class RetentionMachine(RuleBasedStateMachine):
     def the_operator_works_a_little(self, begins: list[bool], choice: int, look: bool) -> None:
         """Several requests may be in flight, and be answered in any order."""
         if look:
-            self.ask(Due.ROLL)
+            self.request(Due.ROLL)
         self.operator.hear()
         for begin in begins:
             (self.operator.begin if begin else self.operator.answer)(choice)
@@ -172,7 +174,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @rule()
     def all_comes_to_rest(self) -> None:
         for _ in range(3):  # one round counts, one removes, one sees them gone
-            self.ask(Due.ROLL)
+            self.request(Due.ROLL)
             while self.step():
                 pass
         tasks = self.world.objects[TASKS].values()
@@ -188,9 +190,9 @@ class RetentionMachine(RuleBasedStateMachine):
                 due = format_time(self.world.now - timedelta(seconds=keep))
                 assert body["status"]["completionTime"] >= due, "it should have been removed"
 
-    def ask(self, due: Due) -> None:
+    def request(self, due: Due) -> None:
         work: Any = self.operator.work
-        work.ask(("shop", "poll"), due)
+        work.request(("shop", "poll"), due)
 
     def step(self) -> bool:
         self.operator.hear()
@@ -214,7 +216,7 @@ def test_a_task_stays_as_long_as_it_has_jobs() -> None:
     def settle() -> None:
         work: Any = operator.work
         for _ in range(3):
-            work.ask(("shop", "poll"), Due.ROLL)
+            work.request(("shop", "poll"), Due.ROLL)
             going = True
             while going:
                 operator.hear()

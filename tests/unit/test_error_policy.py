@@ -1,7 +1,6 @@
 """The error policy, and how a person resumes a type; and what a change of a type costs its tasks."""
 
 import sys
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,14 +9,13 @@ from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import find_condition, format_time, is_true
 from asyncflow.api.tasktype import SUSPENDED, TaskType
 from asyncflow.controller.cluster_state import ClusterState
-from asyncflow.controller.type_reconciler import Due
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
+from asyncflow.core.tasktype.decide import decide_type
+from asyncflow.core.tasktype.snapshot import DryRunResult, Due, TypeSnapshot
 from asyncflow.kube.client import JOBS, TASKS, TYPES
-from model.explorer import type_body
-from model.operators import SimulatedOperator
-from model.world import Request, World
+from model.shop import Shop
 from support.builders import at, task, task_body, task_type
 
 KEY = ("shop", "poll")
@@ -38,8 +36,13 @@ def asked(of: TaskType, text: str) -> TaskType:
 
 
 def written(of: TaskType, census: Census, second: float) -> TaskType:
-    """Return the type after what is due was written."""
-    return of.model_copy(update={"status": error_policy.evaluate(of, of.status, census, at(second))})
+    """Return the type after the status that is due was written, and the census after it was read again."""
+    decision = decide_type(TypeSnapshot(of, census.tally(), dry_run_result=DryRunResult()), at(second))
+    if decision.suspension:
+        census.suspension = decision.suspension
+    after = of.model_copy(update={"status": decision.status or of.status})
+    error_policy.restore_from_status(after, census)
+    return after
 
 
 F, S, C = Phase.FAILED, Phase.SUCCEEDED, Phase.CANCELLED
@@ -60,7 +63,7 @@ class TestErrorPolicy:
         self, policy: dict[str, int], phases: list[Phase], suspended: bool
     ) -> None:
         made, census = task_type(errorPolicy=policy), census_of(*phases)
-        assert bool(error_policy.suspended_itself(made, census)) is suspended
+        assert bool(error_policy.suspended_itself(made, census.failures())) is suspended
         assert is_true(written(made, census, 99).status.conditions, SUSPENDED) is suspended
 
     def test_it_stays_so_whatever_ends_well_until_a_person_resumes_it(self) -> None:
@@ -68,27 +71,28 @@ class TestErrorPolicy:
         made = written(task_type(errorPolicy={"maxConsecutive": 2, "maxTotal": 5}), census, 10)
         census.put("late", Entry(S, 1, (at(11), "late")))
         made = written(made, census, 12)
-        assert error_policy.suspended_itself(made, census)
+        assert error_policy.suspended_itself(made, census.failures())
         made = written(asked(made, "mended"), census, 20)
         assert not is_true(made.status.conditions, SUSPENDED)
-        assert census.failures_in_all == 0
-        assert error_policy.suspended_itself(written(made, census, 21), census) == "", (
+        assert census.failures().total == 0
+        assert error_policy.suspended_itself(written(made, census, 21), census.failures()) == "", (
             "one word, one resumption"
         )
 
     def test_it_is_so_from_the_first_sight_on_even_if_a_task_succeeds_before_it_is_on_record(self) -> None:
         census = census_of(F, F)
         made = task_type(errorPolicy={"maxConsecutive": 2})
-        error_policy.latch(made, census)
+        decision = decide_type(TypeSnapshot(made, census.tally(), dry_run_result=DryRunResult()), at(10))
+        census.suspension = decision.suspension
         census.put("late", Entry(S, 1, (at(11), "late")))
         made = written(made, census, 12)
         assert made.status.errors.suspended
-        assert error_policy.suspended_itself(made, Census()), "another operator reads it"
+        assert error_policy.suspended_itself(made, Census().failures()), "another operator reads it"
 
     def test_what_retention_deletes_is_not_counted(self) -> None:
         census = census_of(F, S, F, F)
         census.drop("t2")
-        assert (census.failures_in_a_row, census.failures_in_all) == (1, 2)
+        assert (census.failures().consecutive, census.failures().total) == (1, 2)
 
     def test_a_word_that_was_answered_does_not_count_again(self) -> None:
         census = census_of(F, F)
@@ -104,14 +108,16 @@ class TestErrorPolicy:
         """Also if the last task that succeeded was removed since."""
         census = census_of(F, F, S, F)
         made = task_type(errorPolicy={"maxConsecutive": 3})
-        made = made.model_copy(update={"status": error_policy.with_failure_counts(made.status, census)})
+        made = made.model_copy(
+            update={"status": error_policy.with_failure_counts(made.status, census.failures())}
+        )
         other = Census()
         for uid in ("t0", "t1", "t3"):
             entry = census.entry(uid)
             assert entry is not None
             other.put(uid, entry)
         error_policy.restore_from_status(made, other)
-        assert other.failures_in_a_row == 1
+        assert other.failures().consecutive == 1
 
     def test_a_persons_suspension_goes_before_its_own_and_lifts_with_it(self) -> None:
         made = written(task_type(suspend=True), Census(), 1)
@@ -120,52 +126,6 @@ class TestErrorPolicy:
         assert (found.status, found.reason) == ("True", "SuspendedByUser")
         lifted = made.model_copy(update={"spec": task_type().spec})
         assert not is_true(written(lifted, Census(), 2).status.conditions, SUSPENDED)
-
-
-class Shop:
-    """A cluster with one operator, which works until there is nothing to do."""
-
-    def __init__(self, **spec: Any) -> None:
-        self.world = World()
-        self.operator = SimulatedOperator(self.world, "A")
-        self.world.handle(Request("create", TYPES, "poll", type_body(**spec)))
-        self.operator.take_over()
-        self.settle()
-
-    def create(self, name: str, **spec: Any) -> None:
-        body = {"metadata": {"name": name, "generation": 1}, "spec": {"taskTypeName": "poll", **spec}}
-        self.world.handle(Request("create", TASKS, name, body))
-
-    def fail(self, name: str) -> None:
-        """Let a task's attempt fail for good; its pod is not seen, so the operator reads it after a while."""
-        (job,) = [body for key, body in self.world.objects[JOBS].items() if key == f"{name}-0-1"]
-        message = "Container main for pod shop/p failed with exit code 9 matching FailJob rule at index 1"
-        self.world._end(job, "Failed", "PodFailurePolicy", message)
-        job["status"]["failed"] = 1
-        self.world.changed(JOBS, f"{name}-0-1")
-        self.settle()
-        self.world.now += timedelta(seconds=3)
-
-    def change_type(self, **spec: Any) -> None:
-        """Change what a person may change of the type."""
-        body = self.world.objects[TYPES]["poll"]
-        body["spec"] |= spec
-        body["metadata"]["generation"] += 1
-        self.world.changed(TYPES, "poll")
-
-    def settle(self) -> int:
-        """Let the operator come to rest, slow to be answered; return how often it took something up."""
-        begun = 0
-        while True:
-            self.operator.hear()
-            if self.operator.begin(0):
-                begun += 1
-            elif not self.operator.answer(0):
-                return begun
-
-    @property
-    def jobs(self) -> set[str]:
-        return set(self.world.objects[JOBS])
 
 
 def test_not_one_attempt_is_started_after_the_failure_that_was_one_too_many() -> None:
@@ -230,7 +190,7 @@ def calls_of_a_tick(state: ClusterState, shop: Shop) -> int:
 
     work: Any = shop.operator.work
     for due in Due:
-        work.ask(KEY, due)
+        work.request(KEY, due)
     sys.setprofile(count)
     try:
         shop.operator.govern()

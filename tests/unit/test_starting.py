@@ -4,25 +4,27 @@ from datetime import timedelta
 
 import pytest
 
-from asyncflow.core.lifecycle.starting import pause_before_retry, refused_start
+from asyncflow.core.lifecycle.starting import Refused, Scope, pause_before_retry, read_refusal
 
 
 @pytest.mark.parametrize(
-    ("status", "message", "reason"),
+    ("status", "message", "reason", "scope"),
     [
-        (403, 'jobs.batch "a" is forbidden: exceeded quota: q', "QuotaExceeded"),
-        (403, "denied by policy", "Forbidden"),
-        (422, "spec.template: Invalid value", "JobRejected"),
-        (500, "failed calling webhook", "ApiServerError"),
-        (504, "request did not complete within the allotted timeout", None),
-        (500, "etcdserver: request timed out", None),
+        (403, 'jobs.batch "a" is forbidden: exceeded quota: q', "QuotaExceeded", Scope.NAMESPACE),
+        (403, "denied by policy", "Forbidden", Scope.NAMESPACE),
+        (422, "spec.template: Invalid value", "JobRejected", Scope.TYPE),
+        (500, "failed calling webhook", "ApiServerError", Scope.TASK),
+        (504, "request did not complete within the allotted timeout", None, None),
+        (500, "etcdserver: request timed out", None, None),
     ],
 )
 def test_a_refusal_has_its_reason_and_an_unknown_result_has_none(
-    status: int, message: str, reason: str | None
+    status: int, message: str, reason: str | None, scope: Scope | None
 ) -> None:
-    blocker = refused_start(status, message)
-    assert (blocker.reason if blocker is not None else None) == reason
+    result = read_refusal(status, message)
+    assert isinstance(result, Refused) == (reason is not None)
+    if isinstance(result, Refused):
+        assert (result.reason, result.scope, message in result.message) == (reason, scope, True)
 
 
 def test_the_pause_grows_up_to_a_minute() -> None:

@@ -102,7 +102,7 @@ class ClusterState:
     def keys_to_reconcile(self) -> Iterable[str]:
         """Return the tasks for which something may be due: all but those that ended and left no Job."""
         for census in self._censuses.values():
-            yield from census.open()
+            yield from census.unfinished()
         yield from list(self._jobs_of)
         yield from list(self._asked)
 
@@ -154,7 +154,7 @@ class ClusterState:
             task=task,
             task_type=task_type,
             dry_run_generation=self._dry_run_generation.get(task.type_key),
-            suspended_itself=error_policy.suspended_itself(task_type, census)
+            suspended_itself=error_policy.suspended_itself(task_type, census.failures())
             if task_type is not None
             else "",
             jobs=jobs,
@@ -190,11 +190,13 @@ class ClusterState:
             _log_invalid(body, error)
             return False
         self.tasks.put(uid, version, serialized(body), task)
-        self.census(task.type_key).put(uid, Entry.of(task))
-        if task.status.phase.terminal and retry_now(task) is not None:
+        run_requested = task.status.phase.terminal and retry_now(task) is not None
+        if run_requested:
             self._asked[uid] = None
         else:
             self._asked.pop(uid, None)
+        deletable = task.metadata.deletion_timestamp is None and not run_requested
+        self.census(task.type_key).put(uid, Entry.of(task, deletable=deletable))
         self._forget_unneeded(uid)
         self._task_changed(uid)
         return True
@@ -245,7 +247,7 @@ class ClusterState:
         if self._type_uids.get(key) == uid:
             del self._type_uids[key]
             self._dry_run_generation.pop(key, None)
-            self.census(key).tripped = ""
+            self.census(key).suspension = ""
         self._type_changed(key, True)
 
     def put_job(self, body: Body) -> bool:

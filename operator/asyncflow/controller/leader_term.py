@@ -14,8 +14,9 @@ from asyncflow.controller.context import Context
 from asyncflow.controller.garbage_collector import GarbageCollector
 from asyncflow.controller.stuck import Governor
 from asyncflow.controller.task_reconciler import TaskReconciler
-from asyncflow.controller.type_reconciler import Due, TypeReconciler
+from asyncflow.controller.type_reconciler import TypeReconciler
 from asyncflow.core.scheduling.admission import Admission, LockId, TypeKey
+from asyncflow.core.tasktype.snapshot import Due
 from asyncflow.kube.client import ApiClient, ApiError, ApiUnreachable
 from asyncflow.kube.queue import WorkQueue
 from asyncflow.kube.recorder import EventRecorder
@@ -149,7 +150,7 @@ class LeaderTerm:
         A change of the limit concerns nobody who waits: it takes hold at once.
         """
         task_type = self._state.task_type(key)
-        tasks = self._state.census(key).open() if concerned else []
+        tasks = self._state.census(key).unfinished() if concerned else []
         self.admission.expect(key, tasks)
         if task_type is not None:
             self._wake(self.admission.set_limit(key, task_type.spec.max_concurrent))
@@ -174,9 +175,9 @@ class LeaderTerm:
         except (ApiError, ApiUnreachable) as error:
             logger.warning("failed to check running attempts of TaskType %s: %s", "/".join(key), error)
 
-    def ask(self, key: TypeKey, due: Due) -> None:
-        """Have a type's shards and counts looked at."""
-        self._types.ask(key, due)
+    def request(self, key: TypeKey, due: Due) -> None:
+        """Request that a type's shards are split or rolled, and its tasks counted."""
+        self._types.request(key, due)
 
     def _find_pods(self, key: TypeKey) -> None:
         self._to_check[key] = None
@@ -200,11 +201,11 @@ class LeaderTerm:
 
     def _split_all(self) -> None:
         for key in self._state.type_keys():
-            self.ask(key, Due.SPLIT)
+            self.request(key, Due.SPLIT)
 
     def _roll_all(self) -> None:
         for key in self._state.type_keys():
-            self.ask(key, Due.ROLL)
+            self.request(key, Due.ROLL)
 
     def _wake(self, uids: list[str]) -> None:
         for uid in uids:

@@ -98,6 +98,10 @@ class SerializedTable(Generic[T]):
         self._cache(uid, value)
         return value
 
+    def version(self, uid: str) -> int:
+        """Return the version of an object; 0 if it is not there."""
+        return self._texts.version(uid)
+
     def is_news(self, uid: str, version: int) -> bool:
         """Tell whether this is newer than what is there."""
         return self._texts.is_news(uid, version)

@@ -1,7 +1,8 @@
 """The reconciler of tasks: takes a snapshot, asks `decide`, and does what it says."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +29,8 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.decide import decide
-from asyncflow.core.lifecycle.starting import pause_before_retry
+from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.lifecycle.starting import Refused, Unknown, pause_before_retry
 from asyncflow.core.scheduling.admission import Claim, Gate, TypeKey
 from asyncflow.core.scheduling.priority_queue import rank
 from asyncflow.kube.client import JOBS, TASKS, ApiError
@@ -72,25 +74,21 @@ class TaskReconciler:
         """Do for a task what is due now.
 
         Raises:
-            Requeue: what was known is out of date; the news is on its way.
-            ApiUnreachable, ApiError: the API server did not do its part; ask again.
+            Requeue: the decision is out of date, or the result of a start is unknown.
+            ApiUnreachable, ApiError: the API server did not answer, or refused; try again.
         """
         self._clear_blocker(uid)
-        gate = self._admission.gate(uid)
-        sent = self._creates.get(uid, self._began)
-        snapshot = self._state.snapshot(uid, self._blockers.get(uid), gate, sent)
+        snapshot = self._snapshot(uid)
         if snapshot is None:
             self._wake(self._admission.settle_everywhere(uid))
             await self._locks.free_of_deleted(uid)
             self._forget(uid)
             return
         task = snapshot.task
-        if snapshot.suspended_itself:  # it stays so until a person resumes the type
-            self._state.census(task.type_key).tripped = snapshot.suspended_itself
+        if snapshot.suspended_itself:  # until the type is resumed, also if a task succeeds meanwhile
+            self._state.census(task.type_key).suspension = snapshot.suspended_itself
         try:
-            decision = decide(snapshot, self._clock())
-            if decision.live or decision.start is not None:
-                self._claim(task, decision)
+            decision = self._decide(snapshot)
         finally:
             self._wake(self._admission.settle(task.type_key, uid))
         if decision.release is not None:
@@ -98,11 +96,9 @@ class TaskReconciler:
             self._queue.add(uid)  # its Job was kept as long as the lock was
         if decision.start is not None and self._admission.holds_slot(uid):
             await self._start(task, decision.start)
-            return  # the Job's arrival in the store brings the task back
-        if decision.start is not None and (now_at := self._admission.gate(uid)) is not gate:
-            if now_at is not Gate.BUDGET:  # the type's reconciler grants, or has those look who wait on
-                self._queue.add(uid)
-            return  # it waits for something else than it was asked about
+            return  # the event of the Job brings the task back
+        if decision.start is not None and snapshot.gate is not Gate.BUDGET and self._waits_for_token(task):
+            return  # the reconciler of the type withdraws tokens, or wakes the tasks that get none
         if decision.status is not None:
             await self._write_status(task, decision.status)
         if not decision.live and decision.start is None:
@@ -111,24 +107,40 @@ class TaskReconciler:
             await self._perform(task, action)
         self._queue.add_at(uid, decision.wake)
 
-    # Who may start
+    def _snapshot(self, uid: str) -> Snapshot | None:
+        gate = self._admission.gate(uid)
+        return self._state.snapshot(uid, self._blockers.get(uid), gate, self._creates.get(uid, self._began))
 
-    def _claim(self, task: AsyncTask, decision: Decision) -> None:
-        """Settle the task's claim to a slot, and to its lock.
+    # Admission
 
-        One that has none any more gives up its slot only when that is on record: its end may be the failure
-        after which no other attempt is started.
+    def _decide(self, snapshot: Snapshot) -> Decision:
+        """Decide, and claim what the decision needs; again if the claim shows what the task waits for.
+
+        A task that needs no slot any more gives it up later, when that is on record: its end may be the
+        failure after which no other attempt is started.
         """
-        uid, task_type, lock = task.metadata.uid, task.type_key, self._state.lock_id(task)
+        task, now = snapshot.task, self._clock()
+        uid, lock = task.metadata.uid, self._state.lock_id(task)
+        decision = decide(snapshot, now)
         if decision.live:
-            self._wake(self._admission.occupy(uid, task_type, lock))
+            self._wake(self._admission.occupy(uid, task.type_key, lock))
         elif (start := decision.start) is not None:
             place = rank(start.priority, start.since, task.metadata.name, uid)
-            self._wake(self._admission.offer(uid, Claim(task_type, place, start.takes_token, lock)))
-            if self._admission.gate(uid) is Gate.BUDGET:
-                self._types.add("/".join(task_type))
+            claim = Claim(task.type_key, place, start.takes_token, lock)
+            self._wake(other for other in self._admission.offer(uid, claim) if other != uid)
+            gate = self._admission.gate(uid)
+            if gate is not snapshot.gate and gate is not Gate.BUDGET:
+                return decide(replace(snapshot, gate=gate), now)
+        return decision
 
-    def _wake(self, uids: list[str]) -> None:
+    def _waits_for_token(self, task: AsyncTask) -> bool:
+        """Return whether a retry waits for a token; have the reconciler of its type withdraw some then."""
+        if self._admission.gate(task.metadata.uid) is not Gate.BUDGET:
+            return False
+        self._types.add("/".join(task.type_key))
+        return True
+
+    def _wake(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._queue.add(uid)
 
@@ -149,9 +161,19 @@ class TaskReconciler:
         self._admission.begin(uid)
         if start.lock_key is not None:
             self._creates[uid] = self._clock()
-        made = await self._starter.start(task, start)
-        if isinstance(made, Blocker):
-            self._block(task, made.reason, made.message)
+        result = await self._starter.start(task, start)
+        if isinstance(result, Unknown):
+            number = start.attempt.number
+            logger.warning(
+                "unknown whether attempt %d of %s was started, trying again: %s",
+                number,
+                task.key,
+                result.message,
+                extra=_fields(task, number),
+            )
+            raise Requeue(result.message)  # it keeps its slot
+        if isinstance(result, Refused):
+            self._block(task, result.reason, result.message)
             self._wake(self._admission.leave(uid))
             self._queue.add(uid)
             return
@@ -166,7 +188,7 @@ class TaskReconciler:
             task.key,
             extra=_fields(task, start.attempt.number),
         )
-        if not self._state.put_job(made):
+        if not self._state.put_job(result.job):
             self._queue.add(uid)
 
     def _clear_blocker(self, uid: str) -> None:

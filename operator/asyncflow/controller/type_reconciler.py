@@ -1,53 +1,36 @@
-"""The reconciler of task types: the only one who writes a type's status.
+"""The reconciler of TaskTypes: takes a snapshot, calls `decide_type`, and carries the decision out.
 
-Each generation is tried as a dry run of its Job; retries are granted; failures may suspend the type. What the
-governors ask for from time to time is added to it: counts, shards, and the deletion of ended tasks.
+It is the only writer of a TaskType's status.
 """
 
 import logging
 from collections import defaultdict
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime
 
 from asyncflow.api import names, reasons
-from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec
-from asyncflow.api.meta import ObjectMeta, is_true, merge_patch
-from asyncflow.api.tasktype import READY, TaskType, TaskTypeStatus
+from asyncflow.api.asynctask import AsyncTask, AsyncTaskSpec, Phase
+from asyncflow.api.meta import ObjectMeta, merge_patch
+from asyncflow.api.tasktype import TaskType, TaskTypeStatus
 from asyncflow.controller.context import Context
 from asyncflow.controller.garbage_collector import Deletion
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.manifest import altered, attempt_job
 from asyncflow.core.attempt.settings import effective_settings
-from asyncflow.core.lifecycle.interventions import retry_now
 from asyncflow.core.scheduling.admission import TypeKey
-from asyncflow.core.scheduling.retry_budget import withdraw
-from asyncflow.core.tasktype import error_policy
-from asyncflow.core.tasktype.counts import with_counts
-from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
-from asyncflow.core.tasktype.retention import removable
-from asyncflow.core.tasktype.shards import FIRST, roll, split
+from asyncflow.core.tasktype.decide import TypeEvent, decide_type
+from asyncflow.core.tasktype.retention import cutoffs
+from asyncflow.core.tasktype.snapshot import Demand, DryRunResult, Due, FinishedTask, TypeSnapshot
 from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
 from asyncflow.kube.queue import Requeue
 
 logger = logging.getLogger(__name__)
 
-TRY_AGAIN_AFTER = timedelta(seconds=30)
-"""How often a rejected type is tried again: what spoke against it may go without a change of the type."""
-
 DRY_RUN_UID = "00000000-0000-0000-0000-000000000000"
 
 
-class Due(StrEnum):
-    """What a governor asks for."""
-
-    SPLIT = "split"
-    """Open the next shard, if the last one is full."""
-    ROLL = "roll"
-    """Count, retire shards whose tasks have ended, and remove ended tasks whose time has come."""
-
-
 class TypeReconciler:
-    """Says of each type whether it can work and how far its tasks are, and keeps its retry budget.
+    """Reconciles TaskTypes.
 
     Args:
         context: what the parts of the term share.
@@ -55,144 +38,97 @@ class TypeReconciler:
     """
 
     def __init__(self, context: Context, *, deletions: int = 100) -> None:
-        self._client = context.client
-        self._state = context.state
-        self._recorder = context.recorder
-        self._admission = context.admission
-        self._garbage_collector = context.garbage_collector
-        self._queue = context.types
-        self._tasks = context.tasks
-        self._clock = context.clock
+        self._context = context
         self._deletions = deletions
         self._due: defaultdict[TypeKey, set[Due]] = defaultdict(set)
-        self._tried: dict[TypeKey, datetime] = {}
+        self._last_dry_run: dict[TypeKey, datetime] = {}
 
-    def ask(self, key: TypeKey, due: Due) -> None:
-        """Have something done for a type."""
+    def request(self, key: TypeKey, due: Due) -> None:
+        """Request what a governor has found to be due for a type."""
         self._due[key].add(due)
-        self._queue.add("/".join(key))
+        self._context.types.add("/".join(key))
 
     async def reconcile(self, key: TypeKey) -> None:
-        """Do for a type what is due now, with one write of its status at most."""
-        due = self._due.pop(key, set())
-        census = self._state.census(key)
-        task_type = self._state.task_type(key)
-        if task_type is None or task_type.metadata.deletion_timestamp is not None:
+        """Do for a type what is due now, with at most one write of its status.
+
+        Raises:
+            Requeue: the type has changed; the change is on its way.
+            ApiUnreachable, ApiError: the API server did not answer, or refused; try again.
+        """
+        context, now = self._context, self._context.clock()
+        due = frozenset(self._due[key])
+        snapshot = self._snapshot(key, due, now)
+        if snapshot is None:
+            self._last_dry_run.pop(key, None)
+            self._due.pop(key, None)
             return
-        now = self._clock()
-        status, rejection, wakes = task_type.status, None, []
-        if needs_dry_run(task_type) and now >= self._next_dry_run(task_type, now):
-            rejection = await self._rejection(task_type)
-            status = with_dry_run_result(task_type, rejection, now)
-            self._tried[key] = now
-        if not is_true(status.conditions, READY):
-            wakes.append(self._tried[key] + TRY_AGAIN_AFTER)
-        status = status.model_copy(update={"shards": status.shards or FIRST})
-        status = error_policy.evaluate(task_type, status, census, now)
-        tokens = self._admission.tokens(key)
-        withdrawal = withdraw(task_type, status, tokens, now)
-        if withdrawal.look_again is not None:
-            wakes.append(withdrawal.look_again)
-        self._queue.add_at("/".join(key), min(wakes, default=None))
-        status = self._governed(task_type, withdrawal.status, due, now)
-        if status != task_type.status:
-            paid_in = tokens.first_attempts
-            await self._write_status(task_type, status)
-            if status.retry_budget != task_type.status.retry_budget:
-                tokens.first_attempts -= paid_in
-            self._tell(task_type, status, rejection)
-        for uid in self._admission.take_out(key, withdrawal.taken):
-            self._tasks.add(uid)
-        for uid in tokens.untold():
-            self._tasks.add(uid)
-        if Due.ROLL in due:
-            self._delete_finished(task_type, now)
+        decision = decide_type(snapshot, now, deletions=self._deletions)
+        if decision.needs_dry_run:
+            result = await self._dry_run(snapshot.task_type)
+            self._last_dry_run[key] = now
+            current = self._snapshot(key, due, now)
+            if current is None or current.task_type.metadata != snapshot.task_type.metadata:
+                raise Requeue(f"TaskType {key[0]}/{key[1]} has changed since its dry run")
+            snapshot = replace(current, dry_run_result=result)
+            decision = decide_type(snapshot, now, deletions=self._deletions)
+        if decision.suspension:
+            context.state.census(key).suspension = decision.suspension
+        tokens = context.admission.tokens(key)
+        if decision.status is not None:
+            await self._write_status(snapshot.task_type, decision.status)
+            if decision.tokens:
+                tokens.first_attempts -= snapshot.demand.first_attempts
+        self._due[key] -= due
+        context.types.add_at("/".join(key), decision.wake)
+        for event in decision.events:
+            self._post(snapshot.task_type, event)
+        for uid in (*context.admission.add_tokens(key, decision.tokens), *tokens.newly_waiting()):
+            context.tasks.add(uid)
+        for task in decision.delete:
+            context.garbage_collector.add(Deletion(TASKS, key[0], task.name, task.uid, task.resource_version))
 
-    def _next_dry_run(self, task_type: TaskType, now: datetime) -> datetime:
-        """Return when a type is tried next: a generation that was rejected, not before a while has passed."""
-        tried = self._tried.get((task_type.metadata.namespace, task_type.metadata.name))
-        if tried is None or task_type.status.observed_generation != task_type.metadata.generation:
-            return now
-        return tried + TRY_AGAIN_AFTER
+    # Reading
 
-    # What the governors ask for
+    def _snapshot(self, key: TypeKey, due: frozenset[Due], now: datetime) -> TypeSnapshot | None:
+        """Return what is known of a type; None if there is no such type."""
+        state, admission = self._context.state, self._context.admission
+        task_type = state.task_type(key)
+        if task_type is None:
+            return None
+        slots, tokens, rolls = admission.slots(key), admission.tokens(key), Due.ROLL in due
+        demand = Demand(
+            slots=slots.waiting,
+            slots_since=slots.waiting_since() if rolls else None,
+            tokens=len(tokens.waiting),
+            first_attempts=tokens.first_attempts,
+        )
+        return TypeSnapshot(
+            task_type=task_type,
+            tally=state.census(key).tally(),
+            demand=demand,
+            due=due,
+            last_dry_run=self._last_dry_run.get(key),
+            finished=self._finished(task_type, key, now) if rolls else None,
+        )
 
-    def _governed(
-        self, task_type: TaskType, status: TaskTypeStatus, due: set[Due], now: datetime
-    ) -> TaskTypeStatus:
-        key = task_type.metadata.namespace, task_type.metadata.name
-        census, shards = self._state.census(key), status.shards or FIRST
-        if Due.SPLIT in due:
-            shards = split(shards, census, task_type.spec.max_tasks_per_shard)
-        if Due.ROLL in due:
-            shards = roll(shards, census)
-            waiting = self._admission.slots(key)
-            status = with_counts(status, census, waiting.waiting, waiting.waiting_since(), now)
-        return status.model_copy(update={"shards": shards})
-
-    def _is_free(self, uid: str) -> bool:
-        """Tell whether nothing depends on an ended task any more."""
-        task = self._state.tasks.get(uid)
-        if task is None or task.metadata.deletion_timestamp is not None or retry_now(task) is not None:
-            return False
-        return not self._state.jobs_of(uid) and not self._state.locks_of(uid)
-
-    def _delete_finished(self, task_type: TaskType, now: datetime) -> None:
-        """Have those tasks deleted whose retention is over, each in the version that was looked at."""
-        census = self._state.census((task_type.metadata.namespace, task_type.metadata.name))
-        for uid in removable(task_type, census, now, most=self._deletions, free=self._is_free):
-            if (task := self._state.tasks.get(uid)) is not None:
-                meta = task.metadata
-                self._garbage_collector.add(
-                    Deletion(TASKS, meta.namespace, meta.name, uid, meta.resource_version)
-                )
-
-    # Telling
-
-    def _tell(self, task_type: TaskType, status: TaskTypeStatus, rejection: tuple[str, str] | None) -> None:
-        """Tell people what they would want to know."""
-        key = f"{task_type.metadata.namespace}/{task_type.metadata.name}"
-        if rejection is not None:
-            self._recorder.post(names.TYPE_KIND, task_type.metadata, *rejection, warning=True)
-            logger.warning("TaskType %s is not Ready: %s", key, rejection[1])
-        before, after = task_type.status.errors, status.errors
-        occasion = str(after.resume_time)
-        if after.suspended and not before.suspended:
-            logger.warning("TaskType %s has suspended itself: %s", key, after.suspended)
-            self._recorder.post(
-                names.TYPE_KIND,
-                task_type.metadata,
-                reasons.ERROR_POLICY,
-                after.suspended,
-                warning=True,
-                occasion=occasion,
+    def _finished(
+        self, task_type: TaskType, key: TypeKey, now: datetime
+    ) -> dict[Phase, tuple[FinishedTask, ...]]:
+        """Return by phase the tasks whose retention is over and on which nothing depends any more."""
+        state = self._context.state
+        return {
+            phase: tuple(
+                FinishedTask(uid, ending[1], ending, str(state.tasks.version(uid)))
+                for ending, uid in state.census(key).ended_before(phase, cutoff, 2 * self._deletions)
+                if not state.jobs_of(uid) and not state.locks_of(uid)
             )
-        if before.suspended and not after.suspended:
-            logger.info("TaskType %s was resumed", key)
-            message = f"resumed by a person: {after.resumed}"
-            self._recorder.post(
-                names.TYPE_KIND,
-                task_type.metadata,
-                reasons.RESUMED,
-                message,
-                warning=False,
-                occasion=occasion,
-            )
+            for phase, cutoff in cutoffs(task_type.spec.retention, now).items()
+        }
 
-    async def _write_status(self, task_type: TaskType, status: TaskTypeStatus) -> None:
-        meta = task_type.metadata
-        patch = merge_patch(task_type.status.to_api(), status.to_api())
-        body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
-        try:
-            written = await self._client.patch(TYPES, meta.namespace, meta.name, body, subresource="status")
-        except ApiError as error:
-            if error.conflict or error.not_found:
-                raise Requeue(f"TaskType {meta.namespace}/{meta.name} has changed meanwhile") from error
-            raise
-        self._state.put_type(written)
+    # Requests to the API server
 
-    async def _rejection(self, task_type: TaskType) -> tuple[str, str] | None:
-        """Return the reason and what the API server says against the type's Job; None if it takes it."""
+    async def _dry_run(self, task_type: TaskType) -> DryRunResult:
+        """Create the type's Job as a dry run (``dryRun=All``), with the payload of an empty task."""
         meta = task_type.metadata
         task = AsyncTask(
             metadata=ObjectMeta(name=f"{meta.name[:40]}-dry-run", namespace=meta.namespace, uid=DRY_RUN_UID),
@@ -200,15 +136,41 @@ class TypeReconciler:
         )
         settings = effective_settings(task, task_type)
         if settings is None:
-            return reasons.STAGES_NOT_SUPPORTED, "spec.stages is not supported yet: set spec.template"
-        job = attempt_job(task, settings, AttemptId(run=1, stage=0, number=1), now=self._clock())
+            return DryRunResult(
+                reasons.STAGES_NOT_SUPPORTED, "spec.stages is not supported yet: set spec.template"
+            )
+        job = attempt_job(task, settings, AttemptId(run=1, stage=0, number=1), now=self._context.clock())
         try:
-            made = await self._client.create(JOBS, meta.namespace, job, dry_run=True)
+            created = await self._context.client.create(JOBS, meta.namespace, job, dry_run=True)
         except ApiError as error:
             if error.status in (400, 422):
-                return reasons.JOB_REJECTED, error.message
+                return DryRunResult(reasons.JOB_REJECTED, error.message)
             if error.already_exists or error.status == 403:
-                return None  # not the template's fault; a task that meets it says so
+                return DryRunResult()  # not caused by the template; a task that is refused reports it
             raise
-        changed = altered(job, made)
-        return (reasons.JOB_MUTATED, changed) if changed else None
+        changed = altered(job, created)
+        return DryRunResult(reasons.JOB_MUTATED, changed) if changed else DryRunResult()
+
+    async def _write_status(self, task_type: TaskType, status: TaskTypeStatus) -> None:
+        meta = task_type.metadata
+        patch = merge_patch(task_type.status.to_api(), status.to_api())
+        body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
+        try:
+            written = await self._context.client.patch(
+                TYPES, meta.namespace, meta.name, body, subresource="status"
+            )
+        except ApiError as error:
+            if error.conflict or error.not_found:
+                raise Requeue(
+                    f"TaskType {meta.namespace}/{meta.name} has changed since the decision"
+                ) from error
+            raise
+        self._context.state.put_type(written)
+
+    def _post(self, task_type: TaskType, event: TypeEvent) -> None:
+        meta = task_type.metadata
+        level = logging.WARNING if event.warning else logging.INFO
+        logger.log(level, "TaskType %s/%s: %s: %s", meta.namespace, meta.name, event.reason, event.message)
+        self._context.recorder.post(
+            names.TYPE_KIND, meta, event.reason, event.message, warning=event.warning, occasion=event.occasion
+        )

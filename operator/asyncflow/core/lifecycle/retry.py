@@ -1,7 +1,7 @@
 """Retries: which budget an attempt is charged to, when it is exhausted, and the pause before the next.
 
 Every task has a budget for failures, one for timeouts and one for disruptions; snoozes are counted apart. The
-budget that all tasks of a type share is `asyncflow.core.scheduling.retry_budget`.
+budget that all tasks of a type share is `asyncflow.core.tasktype.retry_budget`.
 """
 
 from datetime import timedelta

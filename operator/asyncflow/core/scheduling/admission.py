@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from asyncflow.core.scheduling.lock_queue import KeyQueue
 from asyncflow.core.scheduling.priority_queue import Rank
-from asyncflow.core.scheduling.retry_budget import RetryTokens
+from asyncflow.core.scheduling.retry_tokens import RetryTokens
 from asyncflow.core.scheduling.slots import Slots
 
 TypeKey = tuple[str, str]
@@ -140,7 +140,7 @@ class Admission:
         claim = self._claims.get(uid)
         if claim is None:
             return []
-        if claim.takes_token and not self._tokens[claim.type_key].ask(uid, claim.place):
+        if claim.takes_token and not self._tokens[claim.type_key].request(uid, claim.place):
             return []
         if claim.lock is None:
             return self._slots[claim.type_key].offer(uid, claim.place)
@@ -178,10 +178,10 @@ class Admission:
         self._keys[lock].leased = uid
         return self._turn(lock)
 
-    def take_out(self, type_key: TypeKey, tokens: int) -> list[str]:
-        """Have more tokens to grant."""
+    def add_tokens(self, type_key: TypeKey, tokens: int) -> list[str]:
+        """Grant retry tokens that were withdrawn from the budget of a type."""
         woken: list[str] = []
-        for uid in self._tokens[type_key].take_out(tokens):
+        for uid in self._tokens[type_key].add(tokens):
             woken += [uid, *self._advance(uid)]
         return woken
 

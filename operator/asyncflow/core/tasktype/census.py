@@ -1,11 +1,12 @@
-"""The tasks of one type: how many are in each phase and shard, which ended when, which failed in a row.
+"""The tasks of one TaskType, counted: by phase, by shard, by time of ending, by failure.
 
-Kept up to date by each change of a task, at O(log n), so that nobody has to go through all of them: what a
-governor asks costs the same whether a type has no finished tasks or a hundred thousand.
+Each change of a task updates the counts at O(log n), so that no rule has to visit all tasks: a governor's
+request costs the same whether a type has no finished tasks or a hundred thousand.
 """
 
 import heapq
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -21,34 +22,61 @@ class Entry:
 
     phase: Phase
     shard: int | None
-    """None as long as nothing was written of it."""
+    """None until its first status write."""
     ending: Ending | None
+    deletable: bool = True
+    """Whether the task itself does not prevent its deletion: another run is not requested."""
 
     @classmethod
-    def of(cls, task: AsyncTask) -> "Entry":
+    def of(cls, task: AsyncTask, *, deletable: bool = True) -> "Entry":
         """Return what is counted of a task."""
         status = task.status
         ended = status.completion_time if status.phase.terminal else None
-        return cls(status.phase, status.shard, (ended, task.metadata.name) if ended else None)
+        return cls(status.phase, status.shard, (ended, task.metadata.name) if ended else None, deletable)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The failed tasks of a type, as far as they count for its error policy."""
+
+    consecutive: int = 0
+    """How many have failed since the last success, in order of ending."""
+    total: int = 0
+    """How many of the existing ones have failed since the type was created or last resumed."""
+    last_success: Ending | None = None
+    suspension: str = ""
+    """Why the type has suspended itself, as decided by this leader and perhaps not on record yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A census at one moment."""
+
+    phases: Mapping[Phase, int]
+    members: Mapping[int, int]
+    """How many tasks each shard has."""
+    unfinished_shards: frozenset[int]
+    """Shards with tasks that have not ended."""
+    failures: Failures
 
 
 @dataclass(slots=True)
 class Census:
-    """The tasks of one type that are there."""
+    """The existing tasks of one type. Changes with each of them; rules get a `Tally`."""
 
-    tripped: str = ""
-    """Why the type has suspended itself, from the first sight of it until a person resumes it."""
-    last_success: Ending | None = None
-    """The end of the last task that succeeded; failures before it are not in a row any more."""
+    suspension: str = ""
+    """Why the type has suspended itself, from the leader's decision until it is resumed."""
+    _last_success: Ending | None = None
+    """The end of the last task that succeeded; failures before it are not consecutive any more."""
     _since: Ending | None = None
-    """Failures until then are not counted at all: the type was made, or resumed by a person, after them."""
+    """Failures until then do not count: the type was created, or resumed, after them."""
     _entries: dict[str, Entry] = field(default_factory=dict)
     _phases: Counter[Phase] = field(default_factory=Counter)
     _open: dict[str, None] = field(default_factory=dict)
     _members: Counter[int] = field(default_factory=Counter)
     _open_members: Counter[int] = field(default_factory=Counter)
-    _in_a_row: dict[str, Ending] = field(default_factory=dict)
-    _in_all: dict[str, Ending] = field(default_factory=dict)
+    _consecutive: dict[str, Ending] = field(default_factory=dict)
+    _failed: dict[str, Ending] = field(default_factory=dict)
     _endings: dict[Phase, list[tuple[Ending, str]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,17 +109,18 @@ class Census:
             self.put(uid, replace(entry, shard=shard))
 
     def succeeded(self, ending: Ending) -> None:
-        """Let failures that ended until then not be in a row any more: a task succeeded."""
-        if self.last_success is None or self.last_success < ending:
-            self.last_success = ending
-            _forget_until(self._in_a_row, ending)
+        """End the series of consecutive failures: a task succeeded."""
+        if self._last_success is None or self._last_success < ending:
+            self._last_success = ending
+            _forget_until(self._consecutive, ending)
 
-    def count_from(self, ending: Ending) -> None:
-        """Let failures that ended until then not count at all."""
+    def count_failures_after(self, ending: Ending) -> None:
+        """Count failures only if they ended later: the type was created or resumed then."""
         if self._since is None or self._since < ending:
             self._since = ending
-            _forget_until(self._in_a_row, ending)
-            _forget_until(self._in_all, ending)
+            self.suspension = ""
+            _forget_until(self._consecutive, ending)
+            _forget_until(self._failed, ending)
 
     def _count(self, uid: str, entry: Entry) -> None:
         self._phases[entry.phase] += 1
@@ -114,9 +143,9 @@ class Census:
     def _count_failure(self, uid: str, ending: Ending) -> None:
         if self._since is not None and ending <= self._since:
             return
-        self._in_all[uid] = ending
-        if self.last_success is None or self.last_success < ending:
-            self._in_a_row[uid] = ending
+        self._failed[uid] = ending
+        if self._last_success is None or self._last_success < ending:
+            self._consecutive[uid] = ending
 
     def _rebuilt(self, phase: Phase) -> list[tuple[Ending, str]]:
         return sorted((e.ending, uid) for uid, e in self._entries.items() if e.phase is phase and e.ending)
@@ -124,64 +153,52 @@ class Census:
     def _discount(self, uid: str, entry: Entry) -> None:
         self._phases[entry.phase] -= 1
         self._open.pop(uid, None)
-        self._in_a_row.pop(uid, None)
-        self._in_all.pop(uid, None)
+        self._consecutive.pop(uid, None)
+        self._failed.pop(uid, None)
         if entry.shard is not None:
             self._members[entry.shard] -= 1
             self._open_members[entry.shard] -= not entry.phase.terminal
             if not self._members[entry.shard]:
                 del self._members[entry.shard], self._open_members[entry.shard]
 
-    # What is asked
+    # Queries
 
-    def phase(self, phase: Phase) -> int:
-        """Return how many tasks are in a phase."""
-        return self._phases[phase]
+    def tally(self) -> Tally:
+        """Return the counts at this moment."""
+        return Tally(
+            phases={phase: self._phases[phase] for phase in Phase},
+            members=dict(self._members),
+            unfinished_shards=frozenset(shard for shard, number in self._open_members.items() if number),
+            failures=self.failures(),
+        )
+
+    def failures(self) -> Failures:
+        """Return the failures at this moment."""
+        return Failures(len(self._consecutive), len(self._failed), self._last_success, self.suspension)
 
     def entry(self, uid: str) -> Entry | None:
         """Return what is counted of a task."""
         return self._entries.get(uid)
 
-    def open(self) -> list[str]:
+    def unfinished(self) -> list[str]:
         """Return the tasks that have not ended."""
         return list(self._open)
 
-    def members(self, shard: int) -> int:
-        """Return how many tasks belong to a shard."""
-        return self._members[shard]
-
-    def open_members(self, shard: int) -> int:
-        """Return how many tasks of a shard have not ended."""
-        return self._open_members[shard]
-
-    @property
-    def failures_in_a_row(self) -> int:
-        """How many tasks have failed since the last success, in order of ending."""
-        return len(self._in_a_row)
-
-    @property
-    def failures_in_all(self) -> int:
-        """How many of the tasks that are there have failed since the type was made or last resumed."""
-        return len(self._in_all)
-
     def ended_before(self, phase: Phase, moment: datetime, most: int) -> list[tuple[Ending, str]]:
-        """Return tasks that are in a terminal phase since before a moment, the first to end first.
+        """Return deletable tasks that reached a terminal phase before a moment, in order of ending.
 
-        Each that is returned costs O(log n); whoever ended later costs nothing.
+        Each of them costs O(log n); those that ended later cost nothing.
         """
         heap = self._endings.get(phase, [])
         found: dict[str, tuple[Ending, str]] = {}
         while heap and heap[0][0][0] < moment and len(found) < most:
             ending, uid = heapq.heappop(heap)
             entry = self._entries.get(uid)
-            if entry is not None and (entry.phase, entry.ending) == (
-                phase,
-                ending,
-            ):  # else: a new run began since
+            if entry is not None and (entry.phase, entry.ending) == (phase, ending):  # else: a new run
                 found[uid] = (ending, uid)
         for item in found.values():
             heapq.heappush(heap, item)
-        return list(found.values())
+        return [item for item in found.values() if self._entries[item[1]].deletable]
 
 
 def _forget_until(failures: dict[str, Ending], ending: Ending) -> None:

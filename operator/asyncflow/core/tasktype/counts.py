@@ -1,4 +1,4 @@
-"""How far the tasks of a type are, as its status says it."""
+"""The counts of a TaskType's status, and its condition Throttled."""
 
 from datetime import datetime
 
@@ -6,34 +6,27 @@ from asyncflow.api import reasons
 from asyncflow.api.asynctask import Phase
 from asyncflow.api.meta import Condition, find_condition, with_condition
 from asyncflow.api.tasktype import THROTTLED, Counts, TaskTypeStatus
-from asyncflow.core.tasktype.census import Census
+from asyncflow.core.tasktype.census import Tally
 from asyncflow.core.tasktype.error_policy import with_failure_counts
+from asyncflow.core.tasktype.snapshot import Demand
 
 
-def counts(census: Census) -> Counts:
-    """Return how many tasks of a type there are in each phase."""
-    return Counts(**{phase.value.lower(): census.phase(phase) for phase in Phase})
-
-
-def with_counts(
-    status: TaskTypeStatus,
-    census: Census,
-    waiting: int,
-    since: datetime | None,
-    now: datetime,
-) -> TaskTypeStatus:
+def with_counts(status: TaskTypeStatus, tally: Tally, demand: Demand, now: datetime) -> TaskTypeStatus:
     """Return a type's status with its tasks counted.
 
     Args:
         status: its status, as it is about to be written.
-        census: its tasks.
-        waiting: how many of them wait for nothing but a slot.
-        since: since when the first of these could have started.
+        tally: its tasks.
+        demand: what they wait for.
         now: the moment.
     """
-    since = since.replace(microsecond=0) if since is not None else None  # as it will be read again
-    update = {"counts": counts(census), "waiting": waiting, "waiting_since": since}
-    status = with_failure_counts(status, census).model_copy(update=update)
+    waiting, since = demand.slots, demand.slots_since
+    update = {
+        "counts": Counts(**{phase.value.lower(): tally.phases[phase] for phase in Phase}),
+        "waiting": waiting,
+        "waiting_since": since.replace(microsecond=0) if since is not None else None,  # as the API keeps it
+    }
+    status = with_failure_counts(status, tally.failures).model_copy(update=update)
     if not waiting and find_condition(status.conditions, THROTTLED) is None:
         return status
     throttled = Condition(

@@ -1,58 +1,64 @@
-"""The error policy: a type whose tasks fail suspends itself, and a person resumes it."""
+"""The error policy: a TaskType suspends itself when its tasks fail too often, until it is resumed by hand."""
 
 from datetime import datetime
 
 from asyncflow.api import names, reasons
 from asyncflow.api.meta import Condition, with_condition
 from asyncflow.api.tasktype import SUSPENDED, Errors, TaskType, TaskTypeStatus
-from asyncflow.core.tasktype.census import Census
+from asyncflow.core.tasktype.census import Census, Failures
 
-AFTER_ALL = chr(0x10FFFF)
-"""Sorts behind every name: all that ended in that second."""
+END_OF_SECOND = chr(0x10FFFF)
+"""Sorts after every name: everything that ended within that second."""
 
 
 def restore_from_status(task_type: TaskType, census: Census) -> None:
-    """Tell a census what is on record of its type: tasks that it was counted from may be gone."""
-    errors, made = task_type.status.errors, task_type.metadata.creation_timestamp
-    if made is not None:
-        census.count_from((made, ""))
+    """Restore what a type's status has of tasks that may have been deleted since."""
+    errors, created = task_type.status.errors, task_type.metadata.creation_timestamp
+    if created is not None:
+        census.count_failures_after((created, ""))
     if errors.resume_time is not None:
-        census.count_from((errors.resume_time, AFTER_ALL))
+        census.count_failures_after((errors.resume_time, END_OF_SECOND))
     if errors.last_success_time is not None:
         census.succeeded((errors.last_success_time, ""))
 
 
-def suspended_itself(task_type: TaskType, census: Census) -> str:
-    """Return why a type starts no more attempts, if its tasks have failed too often; else nothing."""
-    return census.tripped or task_type.status.errors.suspended or _past(task_type, census)
+def suspended_itself(task_type: TaskType, failures: Failures) -> str:
+    """Return why a type starts no more attempts because its tasks have failed too often; else "".
 
-
-def latch(task_type: TaskType, census: Census) -> None:
-    """Keep a type suspended from the failure that is one too many on, until it is resumed.
-
-    Only a leader calls it, when it decides: while tasks are still listed, failures may look consecutive.
+    The leader keeps the answer in the census from its first decision on: a success that arrives before the
+    suspension is on record must not lift it.
     """
-    census.tripped = suspended_itself(task_type, census)
+    return failures.suspension or task_type.status.errors.suspended or _limit_reached(task_type, failures)
 
 
-def evaluate(task_type: TaskType, status: TaskTypeStatus, census: Census, now: datetime) -> TaskTypeStatus:
-    """Return a type's status with its errors and the condition Suspended as they are now.
+def failures_that_count(task_type: TaskType, failures: Failures) -> Failures:
+    """Return the failures that count: none after a request to resume the type that is to be fulfilled now."""
+    if _resume_request(task_type) is None:
+        return failures
+    return Failures(last_success=failures.last_success)
+
+
+def evaluate(
+    task_type: TaskType, status: TaskTypeStatus, failures: Failures, now: datetime
+) -> TaskTypeStatus:
+    """Return a type's status with its errors and its condition Suspended as they are now.
 
     Args:
         task_type: the type.
         status: its status, as it is about to be written.
-        census: its tasks.
+        failures: those of its tasks that count.
         now: the moment.
     """
-    errors, asked = status.errors, _asked(task_type)
-    if asked is not None:
-        moment = now.replace(microsecond=0)  # as it will be read again
-        census.count_from((moment, AFTER_ALL))
-        census.tripped = ""
-        errors = Errors(resumed=asked, resume_time=moment, last_success_time=errors.last_success_time)
-        task_type = task_type.model_copy(update={"status": status.model_copy(update={"errors": errors})})
-    latch(task_type, census)
-    why = census.tripped
+    errors, request = status.errors, _resume_request(task_type)
+    if request is not None:
+        errors = Errors(
+            resumed=request,
+            resume_time=now.replace(microsecond=0),  # the API keeps whole seconds
+            last_success_time=errors.last_success_time,
+        )
+        why = _limit_reached(task_type, failures)
+    else:
+        why = suspended_itself(task_type, failures)
     errors = errors.model_copy(update={"suspended": why})
     reason, message = reasons.ACTIVE, ""
     if task_type.spec.suspend:
@@ -70,31 +76,31 @@ def evaluate(task_type: TaskType, status: TaskTypeStatus, census: Census, now: d
     return status.model_copy(update={"errors": errors, "conditions": conditions})
 
 
-def with_failure_counts(status: TaskTypeStatus, census: Census) -> TaskTypeStatus:
+def with_failure_counts(status: TaskTypeStatus, failures: Failures) -> TaskTypeStatus:
     """Return a type's status with its failed tasks counted."""
-    last = census.last_success
+    last = failures.last_success
     update: dict[str, object] = {
-        "consecutive": census.failures_in_a_row,
-        "total": census.failures_in_all,
+        "consecutive": failures.consecutive,
+        "total": failures.total,
         "last_success_time": last[0] if last is not None else None,
     }
     return status.model_copy(update={"errors": status.errors.model_copy(update=update)})
 
 
-def _asked(task_type: TaskType) -> str | None:
-    """Return a request to resume that has not been answered, if there is one."""
-    asked = task_type.metadata.annotations.get(names.RESUME_ANNOTATION, "")[:256]
-    return asked if asked and asked != task_type.status.errors.resumed else None
+def _resume_request(task_type: TaskType) -> str | None:
+    """Return the request to resume the type, if it has not been fulfilled yet."""
+    request = task_type.metadata.annotations.get(names.RESUME_ANNOTATION, "")[:256]
+    return request if request and request != task_type.status.errors.resumed else None
 
 
-def _past(task_type: TaskType, census: Census) -> str:
+def _limit_reached(task_type: TaskType, failures: Failures) -> str:
+    """Return which limit of the error policy the failures reach, and the remedy; "" if none."""
     policy, meta = task_type.spec.error_policy, task_type.metadata
-    in_a_row = census.failures_in_a_row
-    in_all = census.failures_in_all
-    if policy.max_consecutive is not None and in_a_row >= policy.max_consecutive:
-        what = f"{in_a_row} tasks failed in a row (errorPolicy.maxConsecutive: {policy.max_consecutive})"
-    elif policy.max_total is not None and in_all >= policy.max_total:
-        what = f"{in_all} tasks failed in all (errorPolicy.maxTotal: {policy.max_total})"
+    if policy.max_consecutive is not None and failures.consecutive >= policy.max_consecutive:
+        limit = f"errorPolicy.maxConsecutive: {policy.max_consecutive}"
+        what = f"{failures.consecutive} consecutive tasks failed ({limit})"
+    elif policy.max_total is not None and failures.total >= policy.max_total:
+        what = f"{failures.total} tasks failed (errorPolicy.maxTotal: {policy.max_total})"
     else:
         return ""
     return (

@@ -1,16 +1,17 @@
-"""Whether a TaskType can work at all, beyond what its schema says; and what of its changes concerns whom."""
+"""Whether a TaskType can run at all, beyond what its schema checks; and which changes affect its tasks."""
 
 from datetime import datetime
 
 from asyncflow.api import reasons
 from asyncflow.api.meta import Condition, find_condition, is_true, with_condition
 from asyncflow.api.tasktype import READY, SUSPENDED, ErrorPolicy, Retention, TaskType, TaskTypeStatus
+from asyncflow.core.tasktype.snapshot import DryRunResult
 
 
 def needs_dry_run(task_type: TaskType) -> bool:
-    """Tell whether this generation of the type has still to be tried as a dry run of its Job, or tried again.
+    """Return whether the Job of this generation of the type has to be created as a dry run, or again.
 
-    What spoke against it may have gone without a change of the type: an admission policy, a webhook.
+    A rejection is not final: its cause, such as an admission policy, may go without a change of the type.
     """
     ready = find_condition(task_type.status.conditions, READY)
     return (
@@ -18,23 +19,15 @@ def needs_dry_run(task_type: TaskType) -> bool:
     )
 
 
-def with_dry_run_result(
-    task_type: TaskType, rejection: tuple[str, str] | None, now: datetime
-) -> TaskTypeStatus:
-    """Return the type's status after its dry run.
-
-    Args:
-        task_type: the type.
-        rejection: the reason and what the API server said against its Job, or None if it takes it.
-        now: the moment.
-    """
+def with_dry_run_result(task_type: TaskType, result: DryRunResult, now: datetime) -> TaskTypeStatus:
+    """Return the type's status after its dry run."""
     generation = task_type.metadata.generation
-    reason, message = rejection or (reasons.JOB_ACCEPTED, "the API server accepts its Job")
+    accepted = not result.reason
     ready = Condition(
         type=READY,
-        status="False" if rejection else "True",
-        reason=reason,
-        message=message[:1024],
+        status="True" if accepted else "False",
+        reason=result.reason or reasons.JOB_ACCEPTED,
+        message="the API server accepts its Job" if accepted else result.message[:1024],
         observed_generation=generation,
     )
     conditions = with_condition(task_type.status.conditions, ready, now)
@@ -48,7 +41,7 @@ def dry_run_subject(task_type: TaskType) -> tuple[object, ...]:
 
 
 def matters_to_tasks(task_type: TaskType, dry_run_generation: int) -> tuple[object, ...]:
-    """Return what of a type its waiting tasks go by; the rest changes without concern to them.
+    """Return the parts of a type that affect its waiting tasks: a change of another part reconciles none.
 
     Args:
         task_type: the type.
@@ -63,7 +56,7 @@ def matters_to_tasks(task_type: TaskType, dry_run_generation: int) -> tuple[obje
         }
     )
     ready = find_condition(task_type.status.conditions, READY)
-    tried = ready is not None and (ready.observed_generation or 0) >= dry_run_generation
+    dry_run_done = ready is not None and (ready.observed_generation or 0) >= dry_run_generation
     verdict = (ready.status, "" if ready.status == "True" else ready.message) if ready is not None else None
     suspended = is_true(task_type.status.conditions, SUSPENDED)
-    return spec, task_type.metadata.deletion_timestamp, tried, verdict, suspended
+    return spec, task_type.metadata.deletion_timestamp, dry_run_done, verdict, suspended

@@ -1,35 +1,32 @@
 """Retention: which finished tasks are due to be deleted."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 
 from asyncflow.api.asynctask import Phase
-from asyncflow.api.tasktype import TaskType
-from asyncflow.core.tasktype.census import Census
+from asyncflow.api.tasktype import Retention
+from asyncflow.core.tasktype.snapshot import FinishedTask
 
 
-def removable(
-    task_type: TaskType, census: Census, now: datetime, *, most: int, free: Callable[[str], bool]
-) -> list[str]:
-    """Return the uids of tasks that are due to be deleted, those that finished first before the others.
+def cutoffs(keep: Retention, now: datetime) -> dict[Phase, datetime]:
+    """Return for each terminal phase the moment before which a task must have ended to be deleted now."""
+    return {
+        Phase.SUCCEEDED: now - timedelta(seconds=keep.succeeded_seconds),
+        Phase.FAILED: now - timedelta(seconds=keep.failed_seconds),
+        Phase.CANCELLED: now - timedelta(seconds=keep.failed_seconds),
+    }
+
+
+def first_to_delete(
+    finished: Mapping[Phase, tuple[FinishedTask, ...]], limit: int
+) -> tuple[FinishedTask, ...]:
+    """Return the tasks to delete, in order of ending.
 
     Args:
-        task_type: their type.
-        census: its tasks.
-        now: the moment.
-        most: how many are returned at most.
-        free: says of a task whether nothing depends on it any more: it has no Job, and nobody has asked for
-            another run of it.
+        finished: by phase, in order of ending: the tasks whose retention is over.
+        limit: how many to return at most.
     """
-    keep = task_type.spec.retention
-    due = (
-        census.ended_before(phase, now - timedelta(seconds=seconds), 2 * most)
-        for phase, seconds in (
-            (Phase.SUCCEEDED, keep.succeeded_seconds),
-            (Phase.FAILED, keep.failed_seconds),
-            (Phase.CANCELLED, keep.failed_seconds),
-        )
-    )
-    return list(islice((uid for _, uid in heapq.merge(*due) if free(uid)), most))
+    return tuple(islice(heapq.merge(*finished.values(), key=attrgetter("ending")), limit))

@@ -1,32 +1,32 @@
-"""Shards: tasks of a type by the time when they were begun, closed one after the other.
+"""Shards: the tasks of a type, grouped by the time of their first status write.
 
-A task belongs to the shard that was the last when its status was first written. The split governor opens the
-next when the last is full; the roll governor moves on from the first when all of its tasks have ended. What
-is before the first is retired, as a whole: nobody looks at it again, but for its deletion.
+A task belongs to the shard that was the last one when its status was first written. The split governor opens
+the next shard when the last one is full; the roll governor retires the first one when all its tasks have
+ended. Retired shards are not visited again, except to delete their tasks.
 """
 
 from asyncflow.api.tasktype import Shards
-from asyncflow.core.tasktype.census import Census
+from asyncflow.core.tasktype.census import Tally
 
 FIRST = Shards(begin=1, end=1)
 
 
-def split(shards: Shards, census: Census, most: int) -> Shards:
-    """Open the next shard if the last one has its number of tasks.
+def split(shards: Shards, tally: Tally, limit: int) -> Shards:
+    """Open the next shard if the last one is full.
 
     Args:
-        shards: those that are open.
-        census: the tasks of the type.
-        most: how many tasks a shard takes.
+        shards: the open ones.
+        tally: the tasks of the type.
+        limit: how many tasks a shard takes.
     """
-    if census.members(shards.end) < most:
+    if tally.members.get(shards.end, 0) < limit:
         return shards
     return shards.model_copy(update={"end": shards.end + 1})
 
 
-def roll(shards: Shards, census: Census) -> Shards:
-    """Retire the first shards, as far as all tasks of theirs have ended; the last one stays open."""
+def roll(shards: Shards, tally: Tally) -> Shards:
+    """Retire the first shards as long as all their tasks have ended; the last shard stays open."""
     begin = shards.begin
-    while begin < shards.end and not census.open_members(begin):
+    while begin < shards.end and begin not in tally.unfinished_shards:
         begin += 1
     return shards.model_copy(update={"begin": begin})
