@@ -12,7 +12,7 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
 from asyncflow.controller.context import Context
-from asyncflow.core.lifecycle.running import RECORD_AFTER, RECORD_ANYWAY, taken_up
+from asyncflow.core.lifecycle.record import RECORD_AFTER, RECORD_ANYWAY, running_since
 from asyncflow.core.scheduling.admission import TypeKey
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.node import NodeView, node_view
@@ -87,7 +87,7 @@ class Governor:
         uid = task.metadata.uid
         found = {pod.job_uid for pod in self._state.pods_of(uid)}
         for job in self._state.jobs_of(uid):
-            if not job.has_pod or job.finished or job.closed or now < taken_up(job) + RECORD_ANYWAY:
+            if not job.has_pod or job.finished or job.closed or now < running_since(job) + RECORD_ANYWAY:
                 continue
             if job.uid not in found:
                 self._state.note_pods_listed(job.uid, uid, now)
@@ -106,7 +106,7 @@ class Governor:
     def _look_at(self, job: Execution) -> datetime:
         """Return from when on an attempt is looked at; later, as long as no pod of it is known."""
         known = job.has_pod or self._state.gone(job.uid) or self._state.pods_of(job.task_uid)
-        return taken_up(job) + (RECORD_AFTER if known else RECORD_ANYWAY)
+        return running_since(job) + (RECORD_AFTER if known else RECORD_ANYWAY)
 
     async def _look_at_node(self, name: str, now: datetime, known_for: timedelta) -> None:
         seen = self._nodes_seen.get(name)

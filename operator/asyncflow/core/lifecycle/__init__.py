@@ -1,1 +1,1 @@
-"""The life of a task: what to do for it now, and what its status says."""
+"""The lifecycle of a task: what to do for it now, and what its status shows."""

@@ -1,4 +1,4 @@
-"""What is to be done for a task: the values that `decide` returns and the shell carries out."""
+"""What to do for a task: the values that `decide` returns and the controller carries out."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,25 +9,25 @@ from asyncflow.core.attempt.identity import AttemptId
 
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
-    """Create the attempt's Job, once the type has a slot for it."""
+    """Create the attempt's Job once admission grants a slot; until then the task is queued."""
 
     attempt: AttemptId
     priority: int
     since: datetime
-    """Since when the task may run: the order among tasks of one priority."""
+    """Since when the task may run; decides the order among tasks of equal priority."""
     total_left: float | None = None
     """Seconds left of the task's total deadline."""
     first: bool = False
     """Whether it is the first of its run."""
     takes_token: bool = False
-    """Whether it is a retry that draws on the budget of the type."""
+    """Whether it is a retry that takes a token of the type's retry budget."""
     lock_key: str | None = None
-    """The key that has to be free, if the task has one."""
+    """The lock key that has to be taken first, if the task has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class StopJob:
-    """End an attempt at its node; or, if no pod of it is bound to one, see that none will be."""
+    """Stop an attempt on its node; or, if its pod is not bound to a node, prevent that it ever is."""
 
     name: str
     uid: str
@@ -37,7 +37,7 @@ class StopJob:
 
 @dataclass(frozen=True, slots=True)
 class CloseJob:
-    """See that a Job makes no other pod; what runs on a node is not waited for."""
+    """Prevent that a Job creates another pod, without waiting for what runs on a node."""
 
     name: str
     uid: str
@@ -54,7 +54,7 @@ class DeleteJob:
 
 @dataclass(frozen=True, slots=True)
 class ReadPods:
-    """Read the pods of a Job: its outcome can't be told without them."""
+    """Read the pods of a Job: its outcome is unknown without them."""
 
     job_name: str
     job_uid: str
@@ -62,12 +62,12 @@ class ReadPods:
 
 @dataclass(frozen=True, slots=True)
 class FindPod:
-    """See where an attempt runs: not at once, but together with the others of its type."""
+    """Find the pod of an attempt, with one list for all attempts of the type."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainJob:
-    """Find out from its events why a Job has no pod."""
+    """Read the events of a Job without a pod for the cause."""
 
     job_name: str
     job_uid: str
@@ -75,7 +75,7 @@ class ExplainJob:
 
 @dataclass(frozen=True, slots=True)
 class PostEvent:
-    """Tell people, as a Kubernetes event on the task."""
+    """Post a Kubernetes event on the task."""
 
     reason: str
     message: str
@@ -84,7 +84,7 @@ class PostEvent:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseLock:
-    """Free the lock that an attempt held: it is proven dead."""
+    """Release the lock that an attempt held: there is proof of its death."""
 
     namespace: str
     name: str
@@ -97,20 +97,20 @@ Action = StopJob | CloseJob | DeleteJob | ReadPods | FindPod | ExplainJob | Post
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """All that is to be done for a task now.
+    """Everything to do for a task now, in this order.
 
-    A lock is freed first: its holder, and all evidence, may be gone when the status is written.
-    Then comes the status; what deletes the evidence of an outcome comes after its record.
+    A lock is released first: the evidence about its holder may be gone when the status is written. The status
+    comes next, so that an outcome is on record before actions delete its evidence.
     """
 
     release: ReleaseLock | None = None
-    """The lock to free."""
+    """The lock to release."""
     status: AsyncTaskStatus | None = None
     """The status to write, if it differs from the one there."""
     start: StartAttempt | None = None
-    """The attempt to start. If a slot is free, it is started and the status is left for later."""
+    """The attempt to start. If it has a slot, it is started now and the status is written later."""
     actions: tuple[Action, ...] = ()
     wake: datetime | None = None
-    """When to look again, if nothing happens before."""
+    """When to decide again if nothing happens before."""
     live: bool = False
     """Whether the task holds a slot of its type."""

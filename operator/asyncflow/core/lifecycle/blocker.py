@@ -1,4 +1,4 @@
-"""What blocks a task: one model for all that keeps an attempt from starting, or a Job from having its pod."""
+"""What blocks a task: the one model of why an attempt does not start, or a Job has no running pod."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,16 +8,16 @@ from asyncflow.api import asynctask as api
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """What blocks the next attempt, or the Job of the one that was started."""
+    """Blocks the next attempt, or the Job of the current one."""
 
     reason: str = ""
-    """Empty: it blocks for a moment only, and nothing is written."""
+    """Empty for a blocker that is resolved within moments: it is not written into the status."""
     message: str = ""
     until: datetime | None = None
-    """When it is over, or looked at again, if time alone tells."""
+    """When it ends or is checked again; None if an event ends it."""
     condition: str = api.WAITING
-    """The condition that shows it."""
+    """The condition of the task that shows it."""
     job_uid: str = ""
-    """The Job that it blocks, if the attempt was started."""
+    """The Job that it blocks; empty if it blocks the start."""
     keeps_place: bool = False
-    """Whether the task keeps its place in the order meanwhile: it may start as soon as it is let through."""
+    """Whether the task stays in the admission queues: it starts as soon as it is admitted."""

@@ -1,9 +1,8 @@
-"""Every rule of a task's life, by what the task is at.
+"""What to do for a task now.
 
-`decide` looks at one task, its type, its Jobs and pods, and says what to do now. It is a pure function: it
-can be asked again at any time, after any crash, and says the same; what it asks for may be done twice without
-harm, because a Job's name is the claim of its attempt and an outcome is folded in once, by the attempt's
-number.
+`decide` is a pure function of a task, its type, its Jobs and its pods. It may be called again at any time,
+after any crash, and returns the same; what it returns may be carried out twice without harm, because a Job's
+name is the claim of its attempt and an outcome is recorded once, by the attempt's number.
 """
 
 from dataclasses import replace
@@ -16,12 +15,13 @@ from asyncflow.core.lifecycle.finished import decide_finished, unfinished
 from asyncflow.core.lifecycle.history import fold
 from asyncflow.core.lifecycle.lock_fate import fate_while_task_exists, release
 from asyncflow.core.lifecycle.pending import decide_pending
-from asyncflow.core.lifecycle.running import decide_running, look_for_evidence, stuck_without_proof
+from asyncflow.core.lifecycle.running import decide_running
 from asyncflow.core.lifecycle.snapshot import Snapshot
+from asyncflow.core.lifecycle.stuck import read_evidence, stuck_without_proof
 
 
 def decide(snapshot: Snapshot, now: datetime) -> Decision:
-    """Say what to do for a task now.
+    """Return what to do for a task now.
 
     Args:
         snapshot: what is known of the task.
@@ -29,13 +29,15 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
     """
     task = snapshot.task
     if task.metadata.deletion_timestamp is not None:
-        return Decision(live=bool(unfinished(snapshot)))  # its Jobs and pods go with it, as their owner's
+        return Decision(
+            live=bool(unfinished(snapshot))
+        )  # Kubernetes deletes its Jobs and pods, as its dependents
     if task.status.phase.terminal:
         return _with_release(snapshot, task.status, decide_finished(snapshot, now), now)
     settings = effective_settings(task, snapshot.task_type) if snapshot.task_type else None
     folded = fold(snapshot, settings, now)
     if folded.needs_pod_read is not None:
-        return look_for_evidence(folded.needs_pod_read, now)
+        return read_evidence(folded.needs_pod_read, now)
     if folded.awaiting_proof is not None:
         return stuck_without_proof(snapshot, folded.status, *folded.awaiting_proof, now)
     if folded.live is not None:
@@ -44,7 +46,7 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
 
 
 def _with_release(snapshot: Snapshot, status: AsyncTaskStatus, decision: Decision, now: datetime) -> Decision:
-    """Free the lock that an attempt of this task holds, or look again when that may be due."""
+    """Release the lock that an attempt of this task holds, or decide again when that may be due."""
     lock = snapshot.lock
     if lock is None or lock.task_uid != snapshot.task.metadata.uid:
         return decision

@@ -14,7 +14,7 @@ from asyncflow.core.lifecycle.status import decided, with_reason
 from asyncflow.core.views.execution import Execution
 
 JOBS_KEPT = timedelta(minutes=10)
-"""How long a Job of an ended task stays after its own end: a delayed create of it finds its name taken."""
+"""How long a Job of a finished task is kept after its end: a delayed create finds its name taken."""
 
 CONDITION_OF = {Phase.SUCCEEDED: api.COMPLETE, Phase.FAILED: api.FAILED, Phase.CANCELLED: api.CANCELLED}
 
@@ -43,17 +43,17 @@ def end_run(
 
 
 def _end_of_an_attempt(snapshot: Snapshot, status: AsyncTaskStatus) -> datetime | None:
-    """Return when the attempt ended whose end has only now become known, if it is that what ends the run."""
+    """Return when the last attempt ended, if its end is recorded by this decision."""
     known = {attempt.number for attempt in snapshot.task.status.attempts if attempt.outcome is not None}
     last = status.attempts[-1] if status.attempts else None
     return last.end_time if last is not None and last.number not in known else None
 
 
 def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
-    """Begin the next run if it is asked for; stop what still runs; delete Jobs after a while."""
-    asked = retry_now(snapshot.task)
-    if asked is not None and not unfinished(snapshot):
-        return _answer(snapshot, asked, now)
+    """Begin the next run if requested; stop what still runs; delete Jobs some time after their end."""
+    request = retry_now(snapshot.task)
+    if request is not None and not unfinished(snapshot):
+        return _next_run(snapshot, request, now)
     actions: list[Action] = []
     wakes: list[datetime] = []
     for job in snapshot.jobs:
@@ -67,7 +67,7 @@ def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
             job.task_uid,
             job.attempt.number,
         ):
-            continue  # it holds the lock until it is evidence of its end
+            continue  # needed as evidence until the lock is released
         due = (job.finish_time or job.created) + JOBS_KEPT
         if now >= due:
             actions.append(DeleteJob(job.name, job.uid))
@@ -77,7 +77,7 @@ def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
 
 
 def unfinished(snapshot: Snapshot) -> list[Execution]:
-    """Return the Jobs whose processes may still run: those that are not over, and not known to be dead."""
+    """Return the Jobs whose processes may still run: neither finished nor with proof of death."""
     status = snapshot.task.status
     return [
         job
@@ -88,12 +88,11 @@ def unfinished(snapshot: Snapshot) -> list[Execution]:
     ]
 
 
-def _answer(snapshot: Snapshot, asked: str, now: datetime) -> Decision:
-    status = snapshot.task.status.model_copy(update={"retry_now": asked})
+def _next_run(snapshot: Snapshot, request: str, now: datetime) -> Decision:
+    """Begin the run that the annotation retry-now requests, or refuse it."""
+    status = snapshot.task.status.model_copy(update={"retry_now": request})
     if snapshot.task.spec.cancel:
-        refused = PostEvent(
-            reasons.RETRY_REFUSED, "a cancelled task stays cancelled: create another task instead"
-        )
+        refused = PostEvent(reasons.RETRY_REFUSED, "a cancelled task cannot be retried: create another task")
         return decided(snapshot, status, actions=[refused], live=bool(unfinished(snapshot)))
     for condition_type in CONDITION_OF.values():
         status = with_reason(status, now, condition_type, False, reasons.RETRY_NOW)

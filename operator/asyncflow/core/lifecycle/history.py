@@ -1,4 +1,4 @@
-"""The schedule log: outcomes are folded into a task's status, each once, by the attempt's number."""
+"""The history of a task's attempts: each outcome is recorded once, by the attempt's number."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,16 +16,16 @@ from asyncflow.core.views.execution import Execution
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The status with all known outcomes in it, and what of the Jobs is still open."""
+    """The status with all known outcomes, and the attempt that is not finished."""
 
     status: AsyncTaskStatus
     live: Execution | None = None
     evidence: Evidence | None = None
-    """That the live Job's attempt is dead all the same: the Job has still to be closed."""
+    """Proof of death of the live attempt from outside: its Job has still to be closed."""
     needs_pod_read: Execution | None = None
     awaiting_proof: tuple[Execution, Ending] | None = None
     duplicate_job: bool = False
-    """Whether the live Job repeats an attempt that is on record: only a stale operator makes one."""
+    """Whether the live Job repeats an attempt that is on record, as a stale operator may create one."""
 
 
 def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) -> Folded:
@@ -100,14 +100,14 @@ def _vanished_job(task: AsyncTask, attempt: Attempt) -> Execution:
 
 
 def is_recorded(status: AsyncTaskStatus, number: int) -> bool:
-    """Tell whether the end of an attempt is on record: it is proven dead, or was waived."""
+    """Return whether the end of an attempt is on record: with proof of death, or waived."""
     return number < (status.attempt or 0) or any(
         attempt.number == number and attempt.outcome is not None for attempt in status.attempts
     )
 
 
 def _is_the_recorded(status: AsyncTaskStatus, job: Execution) -> bool:
-    """Tell whether this is the Job whose end is on record, and not another of its name."""
+    """Return whether this is the Job whose end is on record, and not another of the same name."""
     entry = next((a for a in status.attempts if a.number == job.attempt.number), None)
     return job.closed if entry is None else entry.job_uid == job.uid
 
@@ -120,7 +120,7 @@ def _with_ending(
     settings: AttemptSettings | None,
     now: datetime,
 ) -> AsyncTaskStatus:
-    """Put an ended attempt into the history, count it, and set the time of the next if there may be one."""
+    """Record the end of an attempt, charge it to its budget, and set the time of the next one."""
     end_time = ending.end_time or now
     outcome = final_outcome(ending, status, settings)
     entry = attempt_entry(snapshot, job).model_copy(
@@ -138,7 +138,7 @@ def _with_ending(
         entry = entry.model_copy(update={"node_name": ending.node_name})
     counted = charged_counter(outcome, ending.reason)
     if job.attempt.run < (status.run or 1):
-        counted = None  # it is of a run that is over
+        counted = None  # it belongs to an earlier run
     update: dict[str, object] = {
         "attempt": job.attempt.number,
         "run": max(status.run or 1, job.attempt.run),
@@ -159,7 +159,7 @@ def _with_ending(
 def with_entry(
     status: AsyncTaskStatus, entry: Attempt, settings: AttemptSettings | None
 ) -> tuple[Attempt, ...]:
-    """Return the history with an attempt in it, as long as the type lets it be."""
+    """Return the history with an attempt in it, cut to the type's `retention.historyLimit`."""
     kept = (*(old for old in status.attempts if old.number != entry.number), entry)
     return kept[-(settings.history_limit if settings else 10) :]
 

@@ -1,7 +1,7 @@
-"""What people ask for by annotations on a task.
+"""Manual intervention by annotations on a task.
 
-An annotation names what it is about by a uid: one that is left there, or copied to another task, says nothing
-about any other attempt.
+An annotation names its attempt by a uid: one that is left behind, or copied to another task, has no effect on
+any other attempt.
 """
 
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class DeathConfirmation:
 
 
 @dataclass(frozen=True, slots=True)
-class PersonsDecision:
-    """What a person decided after an attempt."""
+class UserDecision:
+    """A user's decision about what follows an attempt."""
 
     verdict: Verdict
     job_uid: str
@@ -37,27 +37,27 @@ def death_confirmation(task: AsyncTask) -> DeathConfirmation | None:
     return DeathConfirmation(uid, note.strip()[:NOTE_MAX]) if uid else None
 
 
-def decision(task: AsyncTask) -> PersonsDecision | None:
-    """Return a person's decision, if it can be read: ``retry|fail|succeed <uid of the Job> [note]``."""
+def decision(task: AsyncTask) -> UserDecision | None:
+    """Return the user's decision, if it can be parsed: ``retry|fail|succeed <uid of the Job> [note]``."""
     words = task.metadata.annotations.get(names.DECISION_ANNOTATION, "").split(maxsplit=2)
     if len(words) < 2 or words[0].lower() not in VERDICTS:
         return None
-    return PersonsDecision(VERDICTS[words[0].lower()], words[1], (words[2:] or [""])[0].strip()[:NOTE_MAX])
+    return UserDecision(VERDICTS[words[0].lower()], words[1], (words[2:] or [""])[0].strip()[:NOTE_MAX])
 
 
 def retry_now(task: AsyncTask) -> str | None:
-    """Return a request for the next attempt that has not been answered, if there is one."""
-    asked = task.metadata.annotations.get(names.RETRY_NOW_ANNOTATION, "")[:256]
-    return asked if asked and asked != task.status.retry_now else None
+    """Return the request for another attempt or run, if it has not been fulfilled yet."""
+    request = task.metadata.annotations.get(names.RETRY_NOW_ANNOTATION, "")[:256]
+    return request if request and request != task.status.retry_now else None
 
 
 def how_to_confirm(task: AsyncTask, uid: str) -> str:
-    """Return the command by which an administrator confirms an attempt's death."""
+    """Return the command that confirms the death of an attempt."""
     return _annotate(task, f'{names.CONFIRMED_DEAD_ANNOTATION}="{uid} why you know"')
 
 
 def how_to_decide(task: AsyncTask, job_uid: str) -> str:
-    """Return the command by which a person decides what comes after an attempt."""
+    """Return the command that decides what follows an attempt."""
     return _annotate(task, f'{names.DECISION_ANNOTATION}="retry|fail|succeed {job_uid} why"')
 
 

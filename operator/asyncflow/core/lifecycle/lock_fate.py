@@ -1,8 +1,8 @@
 """The fate of a lock: held, free, or orphaned.
 
-A lock is freed on proof of death of the attempt that holds it, or when it is certain that no Job of that
-attempt was or can be made. Time alone frees nothing else: a lock whose holder is gone without evidence is
-orphaned, and a person decides.
+A lock is released on proof of death of the attempt that holds it, or when it is certain that no Job of that
+attempt was or can be created. Time alone releases no other lock: one whose holder is gone without evidence is
+orphaned, and an administrator decides.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from asyncflow.core.lifecycle.actions import ReleaseLock
 from asyncflow.core.lifecycle.finished import JOBS_KEPT
 from asyncflow.core.lifecycle.history import is_recorded
 from asyncflow.core.lifecycle.outcome import judge
-from asyncflow.core.lifecycle.proof_of_death import outside_evidence, pod_of, telling_pod
+from asyncflow.core.lifecycle.proof_of_death import most_informative, outside_evidence, pod_of
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.lease import LockView
@@ -23,11 +23,11 @@ from asyncflow.core.views.pod import PodView
 
 @dataclass(frozen=True, slots=True)
 class LockFate:
-    """Whether a lock is free now."""
+    """Whether a lock is to be released now."""
 
     free: bool
     until: datetime | None = None
-    """When to ask again, if it is held and time may free it."""
+    """When to decide again if it is held and time may release it."""
 
 
 def fate_while_task_exists(
@@ -35,8 +35,8 @@ def fate_while_task_exists(
 ) -> LockFate:
     """Return the fate of the lock that an attempt of a task holds.
 
-    Without a Job and not about to start, it is free once the Job's name has been kept free for so long that
-    no create of it can be in flight any more.
+    The lock of an attempt without a Job that is not about to start is released once so much time has passed
+    that no create of the Job can be in flight any more.
 
     Args:
         snapshot: what is known of the task; it has the lock.
@@ -58,7 +58,7 @@ def fate_while_task_exists(
 
 
 def _proven_dead(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
-    """Tell whether an attempt that will never be on record is dead: its task had ended before."""
+    """Return whether there is proof of death of an attempt that no status records."""
     gone = job.uid in snapshot.gone
     if not (snapshot.task.status.phase.terminal and (job.closed or gone)):
         return False
@@ -72,7 +72,7 @@ def _proven_dead(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
 def free_after_deletion(
     lock: LockView, jobs: Sequence[Execution], pods: Sequence[PodView], gone: frozenset[str]
 ) -> bool:
-    """Tell whether a lock is free whose holder's task was deleted.
+    """Return whether to release a lock whose holder's task was deleted.
 
     Args:
         lock: the lock.
@@ -83,14 +83,14 @@ def free_after_deletion(
     for job in jobs:
         over = job.finished or job.uid in gone or job.succeeded
         if job.attempt.number == lock.attempt_number and over:
-            ending = judge(job, telling_pod(pods, job.uid), gone=job.uid in gone, looked=True)
+            ending = judge(job, most_informative(pods, job.uid), gone=job.uid in gone, looked=True)
             if ending is not None and ending.proof is not None:
                 return True
     return False
 
 
 def is_orphaned(task: AsyncTask | None, jobs: Sequence[Execution], gone: frozenset[str]) -> bool:
-    """Tell whether the holder of a lock is of a task that is over, and there is no evidence of its end.
+    """Return whether an attempt of a finished or deleted task holds a lock, without evidence of its end.
 
     Args:
         task: the task of the attempt that holds the lock, if it exists.
@@ -103,5 +103,5 @@ def is_orphaned(task: AsyncTask | None, jobs: Sequence[Execution], gone: frozens
 
 
 def release(lock: LockView) -> ReleaseLock:
-    """Return what frees a lock."""
+    """Return the action that releases a lock."""
     return ReleaseLock(lock.namespace, lock.name, lock.uid, lock.resource_version)

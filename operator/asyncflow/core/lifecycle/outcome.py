@@ -2,8 +2,8 @@
 
 Proof of death is one of: the kubelet reported the containers terminated; no pod was ever bound to a node and
 none can be any more; the attempt was fenced (`asyncflow.core.lifecycle.proof_of_death`). A Job that is merely
-gone, or failed by a disruption, proves nothing: the pod garbage collector fails pods of vanished nodes while
-their processes run on.
+gone, or failed by a disruption, proves nothing: the pod garbage collector fails the pods of deleted nodes,
+whose processes may still run.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,10 @@ STOP_TOTAL_DEADLINE = reasons.TOTAL_DEADLINE_EXCEEDED
 STOP_TASK_ENDED = reasons.TASK_ENDED
 STOP_NOT_STARTED = reasons.NOT_STARTED
 STOP_FENCED = reasons.FENCED
-"""The attempt's death was proven from outside: its Job is closed, so that it makes no other pod."""
-
+"""There is proof of death from outside: the Job is closed so that it creates no other pod."""
 
 KILLED = (137, 143)
-"""Exit codes of a process that SIGKILL or SIGTERM ended."""
+"""Exit codes of a process that was ended by SIGKILL or SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +49,18 @@ def judge(
     evidence: Evidence | None = None,
     overdue: bool = False,
 ) -> Ending | None:
-    """Tell how an attempt ended whose Job is finished or gone, or is closed and proven dead from outside.
+    """Return how an attempt ended whose Job is finished, gone, or closed with proof of death from outside.
 
     Args:
         job: the Job, as last seen.
-        pod: what is known of its pod, also of one that is gone by now.
-        gone: whether the Job was deleted before it was judged.
+        pod: its pod as last seen, which may be gone by now.
+        gone: whether the Job was deleted before its outcome was recorded.
         looked: whether the pods were read from the API server since the Job ended.
         evidence: proof of death from outside, if there is any.
-        overdue: whether the attempt's lease has run out.
+        overdue: whether the attempt's lease has expired.
 
     Returns:
-        None if its pods have to be read first. An ending whose proof is None proves no death.
+        None if its pods have to be read first. An ending with the proof None is no proof of death.
     """
     if job.complete:
         return Ending(Outcome.SUCCEEDED, Proof.NODE, reasons.COMPLETED, end_time=job.finish_time)
@@ -85,7 +84,7 @@ def judge(
 
 
 def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, overdue: bool) -> Ending:
-    """Nobody can say what the attempt did: its outcome is unknown, unless it was to be stopped anyway."""
+    """Return the ending of an attempt that no node reported: unknown, unless it was being stopped anyway."""
     if job.stop_reason == STOP_CANCELLED:
         outcome, reason = Outcome.CANCELLED, job.stop_reason
     elif job.stop_reason == STOP_TOTAL_DEADLINE:
@@ -96,14 +95,14 @@ def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, ov
         outcome=outcome,
         proof=evidence.proof,
         reason=reason,
-        message="its node did not say how it ended",
+        message="its node did not report how it ended",
         node_name=(pod.node_name or None) if pod else None,
         proof_detail=evidence.detail,
     )
 
 
 def _never_bound(pod: PodView) -> bool:
-    return pod.deleting and not pod.node_name  # a pod that is being deleted is not bound any more
+    return pod.deleting and not pod.node_name  # the scheduler does not bind a pod that is being deleted
 
 
 def _proof(job: Execution, pod: PodView | None) -> Proof | None:
@@ -112,9 +111,9 @@ def _proof(job: Execution, pod: PodView | None) -> Proof | None:
     if pod is not None and pod.terminal and (pod.dead or pod.reason == DEADLINE_REASON):
         return Proof.NODE
     if job.exit_code is not None or job.succeeded:
-        return Proof.NODE  # only a kubelet's report brings an exit code, or a pod's success
+        return Proof.NODE  # only a kubelet reports an exit code, or the success of a pod
     if job.never_bound or (pod is None and job.finished and not job.has_pod):
-        return Proof.NEVER_STARTED  # its only pod was deleted in time, or there never was one
+        return Proof.NEVER_STARTED  # its only pod was deleted before it was bound, or there never was one
     return None
 
 
@@ -142,7 +141,7 @@ def _outcome(job: Execution, pod: PodView | None, proof: Proof | None, *, gone: 
 
 
 def _killed_at_deadline(job: Execution, pod: PodView | None) -> bool:
-    """Without its pod, a kill is taken for the deadline's if the attempt had lasted that long."""
+    """Return whether a kill without a known pod is attributed to the deadline: the attempt was that old."""
     return (
         pod is None
         and job.exit_code in KILLED
@@ -154,6 +153,6 @@ def _killed_at_deadline(job: Execution, pod: PodView | None) -> bool:
 
 def _message(job: Execution, pod: PodView | None, *, gone: bool) -> str:
     if gone:
-        return "its Job was deleted by someone else"
+        return "its Job was deleted by another client"
     blocked = f"{pod.blocked_by}: {pod.blocked_message}" if pod is not None and pod.blocked_by else ""
     return (job.stop_message or (pod.message if pod else "") or blocked or job.message)[:1024]

@@ -1,4 +1,4 @@
-"""The rules between attempts: whether the run is over, what the next attempt waits for, and its start."""
+"""The rules between attempts: whether the run has ended, what blocks the next attempt, and its start."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -26,7 +26,7 @@ def decide_pending(
     settings: AttemptSettings | None,
     now: datetime,
 ) -> Decision:
-    """End the run, or say what it waits for, or start the next attempt."""
+    """End the run, or record what blocks the next attempt, or start it."""
     status = with_reason(status, now, api.STUCK, False)
     status = _with_requests(snapshot, status)
     ended = _terminal(snapshot, status, settings, now)
@@ -38,13 +38,13 @@ def decide_pending(
         return decided(snapshot, status, wake=end)
     may_start = blocker is None or blocker.keeps_place
     if blocker is None and snapshot.blocker is not None and not snapshot.blocker.job_uid:
-        blocker = replace(snapshot.blocker, until=None)  # shown until a start has succeeded
+        blocker = replace(snapshot.blocker, until=None)  # shown until a start succeeds
     if (
         blocker is not None
         and snapshot.blocker is not None
         and blocker.reason == snapshot.task.status.reason == snapshot.blocker.reason
     ):
-        # the first message stays: each new wording is a write
+        # the first message stays: each change of wording would be a write
         blocker = replace(blocker, message=snapshot.task.status.message)
     for condition_type in (api.WAITING, api.DECISION_REQUIRED, api.INVALID):
         here = blocker is not None and blocker.condition == condition_type
@@ -77,7 +77,7 @@ def decide_pending(
 
 
 def _with_requests(snapshot: Snapshot, status: AsyncTaskStatus) -> AsyncTaskStatus:
-    """Put on record what a person has decided about the last attempt, or asked for."""
+    """Record the user's decision about the last attempt, and the request retry-now."""
     last = last_of_run(status)
     asked, decided_by = retry_now(snapshot.task), decision(snapshot.task)
     undecided = last if last is not None and last.decision is None else None
@@ -98,7 +98,7 @@ def _with_requests(snapshot: Snapshot, status: AsyncTaskStatus) -> AsyncTaskStat
 def _terminal(
     snapshot: Snapshot, status: AsyncTaskStatus, settings: AttemptSettings | None, now: datetime
 ) -> tuple[Phase, str, str] | None:
-    """Tell whether the task's run is over: its phase, the reason and a sentence."""
+    """Return phase, reason and message if the run has ended."""
     task, last = snapshot.task, last_of_run(status)
     if last is not None and last.outcome is Outcome.SUCCEEDED:
         return Phase.SUCCEEDED, "", ""

@@ -1,7 +1,6 @@
-"""Proof of death from outside: where the node itself can't say that an attempt's processes have ended.
+"""Proof of death from outside, where no node reports the end of an attempt's processes.
 
-Neither an expired lease nor a Job that failed by a disruption, nor a pod or Job that is simply gone, is
-proof.
+Neither an expired lease, nor a Job that failed by a disruption, nor a pod or Job that is gone is proof.
 """
 
 from collections.abc import Iterable
@@ -17,24 +16,24 @@ from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
 
 NODE_SILENCE = timedelta(seconds=60)
-"""A node that is ``Ready`` was heard of within this time (node-monitor-grace-period is 50 s)."""
+"""A node that is ``Ready`` has reported within this time (node-monitor-grace-period is 50 s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why an attempt counts as dead, and who or what confirms it."""
+    """Proof of death from outside, or its waiver, and what it is based on."""
 
     proof: Proof
     detail: str
 
 
 def pod_of(snapshot: Snapshot, job_uid: str) -> PodView | None:
-    """Return the pod of a Job: of several views the one that tells most."""
-    return telling_pod(snapshot.pods, job_uid)
+    """Return the pod of a Job; of several the most informative one."""
+    return most_informative(snapshot.pods, job_uid)
 
 
-def telling_pod(pods: Iterable[PodView], job_uid: str) -> PodView | None:
-    """Return of these pods the one of a Job that tells most."""
+def most_informative(pods: Iterable[PodView], job_uid: str) -> PodView | None:
+    """Return a Job's pod: a terminal one before others, then the newest version."""
     return max(
         (pod for pod in pods if pod.job_uid == job_uid),
         key=lambda pod: (pod.terminal, int(pod.resource_version)),
@@ -43,9 +42,9 @@ def telling_pod(pods: Iterable[PodView], job_uid: str) -> PodView | None:
 
 
 def named_by(snapshot: Snapshot, job: Execution) -> str:
-    """Return the uid by which an administrator names an attempt: its pod's, if one was ever seen.
+    """Return the uid that a confirmation must name: that of the attempt's pod, if one was ever seen.
 
-    A confirmation of a Job that may still make a pod would be about processes that nobody has seen yet.
+    A confirmation of a Job that may still create a pod would be about processes that do not exist yet.
     """
     pod = pod_of(snapshot, job.uid)
     entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
@@ -53,7 +52,7 @@ def named_by(snapshot: Snapshot, job: Execution) -> str:
 
 
 def lease_end(snapshot: Snapshot, job: Execution) -> datetime | None:
-    """Return when an attempt's lease runs out; None for a Job whose lease was lost with it."""
+    """Return when an attempt's lease expires; None for a deleted Job whose lease is not on record."""
     pod = pod_of(snapshot, job.uid)
     if pod is not None and pod.start_time is not None and job.attempt_seconds:
         return running_expiry(
@@ -71,12 +70,12 @@ def lease_end(snapshot: Snapshot, job: Execution) -> datetime | None:
 def outside_evidence(
     snapshot: Snapshot, job: Execution, settings: AttemptSettings | None, now: datetime
 ) -> Evidence | None:
-    """Tell whether an attempt is fenced, or its proof waived.
+    """Return the proof that an attempt is fenced, or the waiver of proof.
 
-    Fenced is: a confirmation by an administrator that names it; the out-of-service taint on a node that is
-    not ready, seen after it began (KEP-2268); or another boot of the same machine, once the attempt's
-    lease has expired and the node is there: what ran before is gone, and its kubelet has killed what it
-    started again.
+    An attempt is fenced by an administrator's confirmation that names it; by the out-of-service taint on a
+    node that is not ready, seen after the attempt began (KEP-2268); or by another boot of the same machine,
+    once the lease has expired and the node is ready: its earlier processes are gone, and its kubelet has
+    killed what it restarted.
     """
     confirmation = death_confirmation(snapshot.task)
     if confirmation is not None and confirmation.uid == named_by(snapshot, job):
@@ -107,6 +106,6 @@ def outside_evidence(
     if end is not None and now >= end:
         return Evidence(
             Proof.WAIVED,
-            "not proven: onNodeLost is ReplaceUnsafe and the time has passed in which a living node kills it",
+            "not proven: onNodeLost is ReplaceUnsafe, and a running kubelet would have killed it by now",
         )
     return None

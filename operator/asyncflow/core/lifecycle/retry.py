@@ -1,7 +1,7 @@
-"""Retries: which budget an attempt is charged to, when it is exhausted, and the pause before the next.
+"""Retries: which budget an attempt is charged to, when it is exhausted, and the pause before the next one.
 
-Every task has a budget for failures, one for timeouts and one for disruptions; snoozes are counted apart. The
-budget that all tasks of a type share is `asyncflow.core.tasktype.retry_budget`.
+Every task has a budget for failures, one for timeouts and one for disruptions; snoozes have a counter.
+The budget that all tasks of a type share is `asyncflow.core.tasktype.retry_budget`.
 """
 
 from datetime import timedelta
@@ -20,18 +20,19 @@ COUNTERS = {
     Outcome.DISRUPTED: "disruptions",
     Outcome.SNOOZED: "snoozes",
 }
-"""What an attempt draws on by its outcome; a success and a cancellation draw on nothing."""
+"""The counter that an outcome is charged to; a success and a cancellation are not charged."""
 
 RETRIED_NOW = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOT_STARTED, Outcome.SNOOZED)
-"""After these a person's retry-now is the decision; where a type asks for one, retry-now does not answer."""
+"""After these outcomes retry-now counts as the decision to retry; after others the type may require one."""
 
-CHARGED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOT_STARTED, Outcome.UNKNOWN)
+CHARGED = frozenset(COUNTERS) - {Outcome.DISRUPTED, Outcome.SNOOZED}
+"""After these outcomes the next attempt takes a token of the type's retry budget."""
 
 
 def charged_counter(outcome: Outcome, reason: str) -> str | None:
     """Return the counter of the status that an attempt is charged to; None if it is charged to none.
 
-    An attempt whose outcome is unknown since its lease expired is a timeout.
+    An unknown outcome after an expired lease is charged as a timeout.
     """
     if outcome is Outcome.UNKNOWN and reason == reasons.LEASE_EXPIRED:
         return "timeouts"
@@ -39,7 +40,7 @@ def charged_counter(outcome: Outcome, reason: str) -> str | None:
 
 
 def final_outcome(ending: Ending, status: AsyncTaskStatus, settings: AttemptSettings | None) -> Outcome:
-    """Return the outcome of an attempt: a failure whose exit code asks for it is a snooze, up to a number."""
+    """Return the outcome of an attempt: a failure with a snooze exit code is a snooze, up to `maxTimes`."""
     if ending.outcome is not Outcome.FAILED or settings is None:
         return ending.outcome
     snoozes = status.snoozes or 0
@@ -50,7 +51,7 @@ def final_outcome(ending: Ending, status: AsyncTaskStatus, settings: AttemptSett
 def pause(
     task: AsyncTask, status: AsyncTaskStatus, settings: AttemptSettings, attempt: int, outcome: Outcome
 ) -> timedelta:
-    """Return the pause after an attempt that was charged already: the snooze's, or the backoff's."""
+    """Return the pause after an attempt that was charged already: that of the snooze, or the backoff."""
     if outcome is Outcome.SNOOZED:
         return timedelta(seconds=settings.snooze.delay_seconds)
     retries = (status.failures or 0) + (status.timeouts or 0) + (status.disruptions or 0) - 1
@@ -64,12 +65,12 @@ def last_of_run(status: AsyncTaskStatus) -> Attempt | None:
 
 
 def takes_token(last: Attempt | None) -> bool:
-    """Tell whether the next attempt draws on the type's budget: a retry does that no person asked for."""
+    """Return whether the next attempt takes a token of the type's budget: a retry that no user requested."""
     return last is not None and last.outcome in CHARGED and last.decision is None
 
 
 def policy_after(last: Attempt, settings: AttemptSettings) -> str:
-    """Return what the type wants done after an attempt: Retry, Fail or Hold."""
+    """Return the type's policy after an attempt: Retry, Fail or Hold."""
     if last.outcome is Outcome.DISRUPTED:
         return settings.on_disruption
     if last.outcome is Outcome.UNKNOWN:
@@ -80,7 +81,7 @@ def policy_after(last: Attempt, settings: AttemptSettings) -> str:
 def exhausted(
     status: AsyncTaskStatus, settings: AttemptSettings, last: Attempt
 ) -> tuple[Phase, str, str] | None:
-    """Tell whether the task may not be retried any more."""
+    """Return phase, reason and message if the task may not be retried any more."""
     code = f", exit code {last.exit_code}" if last.exit_code else ""
     what = f"attempt {last.number}: {last.reason}{code}"
     if last.outcome is Outcome.FAILED and last.exit_code in settings.non_retriable_exit_codes:

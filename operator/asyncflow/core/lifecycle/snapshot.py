@@ -1,4 +1,4 @@
-"""All that a decision about a task is made on."""
+"""Everything that a decision about a task is based on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,9 +20,9 @@ class Snapshot:
 
     task: AsyncTask
     task_type: TaskType | None
-    """Its type, if there is one of that name."""
+    """Its type, if there is one of this name."""
     dry_run_generation: int | None = None
-    """The first generation of the type whose Job is as it is now: its dry run holds for those after it."""
+    """The first generation of the type with the current Job: its dry run is valid for the later ones."""
     suspended_itself: str = ""
     """Why the type has suspended itself, if it has: errorPolicy."""
     jobs: tuple[Execution, ...] = ()
@@ -32,13 +32,13 @@ class Snapshot:
     pods_listed_at: Mapping[str, datetime] = field(default_factory=dict)
     """By the uid of a Job that has ended: when its pods were last read."""
     blocker: Blocker | None = None
-    """What blocked the last start, or blocks the Job that was started, as the API server told it."""
+    """What blocked the last start, or blocks the current Job, as reported by the API server."""
     gate: Gate | None = None
     nodes: Mapping[str, NodeView] = field(default_factory=dict)
-    """Nodes by name, as far as they were looked at."""
+    """Nodes by name, as far as they were read."""
     lock: LockView | None = None
-    """The lock of the task's key, whoever holds it."""
+    """The lock of the task's key, held by this or another task."""
     last_create: datetime | None = None
-    """When a create of a Job of the task was last sent, as far as is known: it may still be in flight."""
+    """When a create of a Job of the task was last sent, as far as known: it may still be in flight."""
     lock_orphaned: bool = False
-    """Whether the lock's holder is of a task that is no more, and there is no evidence of its end."""
+    """Whether the lock is held by an attempt of a finished or deleted task, without proof of its death."""

@@ -1,4 +1,4 @@
-"""What is written into a task's status, and what people are told of it."""
+"""Writing a task's status: conditions, and the events for its changes."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ def with_reason(
     reason: str = "",
     message: str = "",
 ) -> AsyncTaskStatus:
-    """Set a condition; one that never was True is not written as False."""
+    """Set a condition; one that was never True is not written as False."""
     old = find_condition(status.conditions, condition_type)
     if not value and old is None:
         return status
@@ -42,7 +42,7 @@ def decided(
     wake: datetime | None = None,
     live: bool = False,
 ) -> Decision:
-    """Return a decision that writes the status if it differs from the one there, and says so to people."""
+    """Return a decision that writes the status if it has changed, with the events for the change."""
     old = snapshot.task.status
     if status == old:
         return Decision(start=start, actions=tuple(actions), wake=wake, live=live)
@@ -53,7 +53,7 @@ def decided(
     return Decision(status=new, start=start, actions=(*actions, *_events(old, new)), wake=wake, live=live)
 
 
-QUIET = frozenset(
+EXPECTED = frozenset(
     {
         "",
         reasons.BACK_OFF,
@@ -64,34 +64,34 @@ QUIET = frozenset(
         reasons.LOCK_HELD,
     }
 )
-"""Reasons to wait that are expected: no event is posted."""
+"""Reasons to wait that are part of normal operation: no event is posted."""
 
-TOLD = (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID)
-"""Conditions that people want to hear of when they become True."""
+EVENT_CONDITIONS = (api.WAITING, api.STUCK, api.DECISION_REQUIRED, api.INVALID)
+"""Conditions for which an event is posted when they become True."""
 
 
 def _events(old: AsyncTaskStatus, new: AsyncTaskStatus) -> list[Action]:
-    """Tell people what they would want to know: a failure, a blocker, a stuck attempt. Not a success."""
-    made: list[Action] = []
+    """Return the events for a change: a failure, a blocker, a stuck attempt, a fenced one; not a success."""
+    events: list[Action] = []
     if new.phase is not old.phase and new.phase is Phase.FAILED:
-        made.append(PostEvent(new.reason, new.message))
+        events.append(PostEvent(new.reason, new.message))
     if new.phase is not old.phase and new.phase is Phase.CANCELLED:
-        made.append(PostEvent(new.reason, new.message, warning=False))
-    for condition_type in TOLD:
+        events.append(PostEvent(new.reason, new.message, warning=False))
+    for condition_type in EVENT_CONDITIONS:
         before, after = (
             find_condition(old.conditions, condition_type),
             find_condition(new.conditions, condition_type),
         )
-        if after is None or after.status != "True" or after.reason in QUIET:
+        if after is None or after.status != "True" or after.reason in EXPECTED:
             continue
         if before is None or before.status != "True" or before.reason != after.reason:
-            made.append(PostEvent(after.reason, after.message))
+            events.append(PostEvent(after.reason, after.message))
     known = {a.number for a in old.attempts if a.outcome is not None}
     for attempt in new.attempts:
         if attempt.outcome is not None and attempt.number not in known and attempt.proof_detail:
             waived = attempt.proof_of_death is api.Proof.WAIVED
             reason = reasons.REPLACED_UNSAFE if waived else reasons.FENCED
-            made.append(
+            events.append(
                 PostEvent(reason, f"attempt {attempt.number}: {attempt.proof_detail}", warning=waived)
             )
-    return made
+    return events

@@ -1,4 +1,4 @@
-"""Why the next attempt does not start now: the first question that says no, in the order of the questions."""
+"""What blocks the next attempt: the first check that fails, in the order of the checks."""
 
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from asyncflow.core.scheduling.admission import Gate
 def blocker_of_start(
     snapshot: Snapshot, status: AsyncTaskStatus, settings: AttemptSettings | None, now: datetime
 ) -> Blocker | None:
-    """Tell what keeps the next attempt from starting."""
+    """Return what blocks the next attempt; None if it may start."""
     task, task_type, last = snapshot.task, snapshot.task_type, last_of_run(status)
     if task_type is None or task_type.metadata.deletion_timestamp is not None:
         name, namespace = task.spec.task_type_name, task.metadata.namespace
@@ -49,7 +49,7 @@ def blocker_of_start(
     if ready is None or (ready.observed_generation or 0) < (
         snapshot.dry_run_generation or task_type.metadata.generation
     ):
-        return Blocker()  # its dry run is on its way, and its end is an event
+        return Blocker()  # the dry run of the type is in progress; its result is an event
     if ready.status == "False":
         return Blocker(reasons.TASK_TYPE_NOT_READY, f"TaskType {task_type.metadata.name}: {ready.message}")
     if settings is not None and (invalid := _invalid(snapshot, settings)):
@@ -64,31 +64,31 @@ def blocker_of_start(
     refused = snapshot.blocker
     if refused is not None and not refused.job_uid and refused.until is not None and now < refused.until:
         return refused
-    return _at_the_gate(snapshot)
+    return _blocked_at_gate(snapshot)
 
 
-def _at_the_gate(snapshot: Snapshot) -> Blocker | None:
+def _blocked_at_gate(snapshot: Snapshot) -> Blocker | None:
     if snapshot.gate is Gate.LOCK and snapshot.task.spec.lock_key is not None:
         name = lock_name(snapshot.task.spec.lock_key)
         if snapshot.lock_orphaned:
             return Blocker(
                 reasons.LOCK_ORPHANED,
-                f"lockKey {snapshot.task.spec.lock_key} is held by an attempt of a task that is over, and "
-                "nothing proves that its processes are dead. When you know that they are, delete its Lease: "
+                f"lockKey {snapshot.task.spec.lock_key} is held by an attempt of a finished or deleted task, "
+                "without proof that its processes are dead. When you know that they are, delete its Lease: "
                 f"kubectl delete lease -n {snapshot.task.metadata.namespace} {name}",
                 keeps_place=True,
             )
         return Blocker(
             reasons.LOCK_HELD,
-            f"another attempt holds lockKey {snapshot.task.spec.lock_key}: "
-            f"kubectl get lease -n {snapshot.task.metadata.namespace} {name} shows whose",
+            f"lockKey {snapshot.task.spec.lock_key} is held by another attempt: see "
+            f"kubectl get lease -n {snapshot.task.metadata.namespace} {name}",
             keeps_place=True,
         )
     if snapshot.gate is Gate.BUDGET:
         name = snapshot.task.spec.task_type_name
         return Blocker(
             reasons.RETRY_BUDGET_EXHAUSTED,
-            f"the tasks of TaskType {name} have used up their common retries (spec.retry.budget) for now",
+            f"the retry budget of TaskType {name} (spec.retry.budget) is exhausted for now",
             keeps_place=True,
         )
     return None
@@ -96,7 +96,7 @@ def _at_the_gate(snapshot: Snapshot) -> Blocker | None:
 
 def _decision_required(snapshot: Snapshot, last: Attempt) -> Blocker:
     read = decision(snapshot.task)
-    other = " The decision there is about another attempt." if read is not None else ""
+    other = " The current annotation names another attempt." if read is not None else ""
     return Blocker(
         api.DECISION_REQUIRED,
         f"attempt {last.number} ended as {last.outcome} ({last.reason}): decide what comes next: "
@@ -106,10 +106,10 @@ def _decision_required(snapshot: Snapshot, last: Attempt) -> Blocker:
 
 
 def _invalid(snapshot: Snapshot, settings: AttemptSettings) -> str:
-    """Return what in the task's settings and its type's, put together, would break a promise."""
+    """Return which settings of the task and its type, combined, would break a guarantee; else ""."""
     if snapshot.task.spec.lock_key is not None and settings.replace_unsafe:
         return (
-            "spec.lockKey and onNodeLost: ReplaceUnsafe of the TaskType contradict each other: what the "
-            "latter gives up is what a lock is for. Use a TaskType with onNodeLost: Wait"
+            "spec.lockKey requires proof of death, which onNodeLost: ReplaceUnsafe of the TaskType waives: "
+            "use a TaskType with onNodeLost: Wait"
         )
     return ""
