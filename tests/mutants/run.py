@@ -21,6 +21,7 @@ COPIED = (
     "operator",
     "crds",
     "deploy",
+    "docs",
     "tests",
     "hack",
     "examples",

@@ -22,7 +22,7 @@ from asyncflow.core.views.job import execution_of_job
 from asyncflow.core.views.pod import pod_view
 from support.builders import T0, at, job_body, pod_body, task, task_type
 
-README = Path(__file__).parents[2] / "README.md"
+CONTAINER_PAGE = Path(__file__).parents[2] / "docs/how-to/write-a-container.md"
 
 
 def rules(**spec: Any) -> AttemptSettings:
@@ -129,10 +129,10 @@ class TestJob:
         env = {e["name"]: e["value"] for e in made["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert orjson.loads(_as_the_kubelet_expands(env["ASYNCFLOW_PAYLOAD"])) == {"x": text}
 
-    def test_the_readme_names_what_a_container_is_told(self) -> None:
+    def test_the_documentation_names_what_a_container_is_told(self) -> None:
         made = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
         told = {entry["name"] for entry in made["spec"]["template"]["spec"]["containers"][0]["env"]}
-        assert set(re.findall(r"^\| `(ASYNCFLOW_\w+)`", README.read_text(), re.MULTILINE)) == told
+        assert set(re.findall(r"^\| `(ASYNCFLOW_\w+)`", CONTAINER_PAGE.read_text(), re.MULTILINE)) == told
 
     def test_the_type_cannot_forge_what_a_container_is_told(self) -> None:
         forged = {

@@ -1,11 +1,12 @@
 """All reasons of conditions, statuses, attempts and events, with what each means and what to do.
 
-The tables in ``docs/operation.md`` are generated from here (`asyncflow.cli.reference`).
+The tables in ``docs/reference/reasons.md`` are generated from here (`asyncflow.cli.reference`).
 """
 
 from typing import Final, Self
 
 NOTHING = "nothing"
+NO_PROOF_PAGE = "see [No proof of death](../operations/waiting-tasks.md#no-proof-of-death)"
 
 
 class Reason(str):
@@ -111,10 +112,12 @@ IMAGE_PULL_BACK_OFF: Final = Reason(
 NO_PROOF_OF_DEATH: Final = Reason(
     "NoProofOfDeath",
     "an attempt should have ended, and its node does not report it",
-    "see below",
+    NO_PROOF_PAGE,
 )
 LEASE_EXPIRED: Final = Reason(
-    "LeaseExpired", "the lease of the attempt has expired, and its node does not report its end", "see below"
+    "LeaseExpired",
+    "the lease of the attempt has expired, and its node does not report its end",
+    NO_PROOF_PAGE,
 )
 JOB_OVERDUE: Final = Reason("JobOverdue", "a Job has outlived its deadline", "check kube-controller-manager")
 DECISION_REQUIRED: Final = Reason(
