@@ -18,7 +18,7 @@ from support.builders import alive, annotated, at, failed, job, look, pod, statu
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""
 DISRUPTED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
-NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, seen=at(0))
+NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, read_at=at(0))
 
 
 def lost(**fields: Any) -> Execution:
@@ -117,11 +117,11 @@ class TestFenced:
 
     def test_the_out_of_service_taint_is_proof(self) -> None:
         known = {"jobs": (lost(),), "pods": (pod(lost(), dead=False, exit_code=None),)}
-        off = replace(NODE, out_of_service=True, ready=False, seen=at(30))
+        off = replace(NODE, out_of_service=True, ready=False, read_at=at(30))
         alive_yet = replace(off, ready=True)
         decision = look(task(), 60, nodes={"node-1": alive_yet}, pods_listed_at={lost().uid: at(59)}, **known)
         assert is_true(status_of(decision).conditions, "Stuck"), "its kubelet is heard of"
-        before = replace(off, seen=at(-1))
+        before = replace(off, read_at=at(-1))
         decision = look(task(), 60, nodes={"node-1": before}, pods_listed_at={lost().uid: at(59)}, **known)
         assert is_true(status_of(decision).conditions, "Stuck"), "the taint of another day"
         decision = look(task(), 60, nodes={"node-1": off}, pods_listed_at={lost().uid: at(59)}, **known)

@@ -15,7 +15,7 @@ from asyncflow.api.tasktype import TaskType, TaskTypeStatus
 from asyncflow.controller.context import Context
 from asyncflow.controller.garbage_collector import Deletion
 from asyncflow.core.attempt.identity import AttemptId
-from asyncflow.core.attempt.manifest import altered, attempt_job
+from asyncflow.core.attempt.manifest import attempt_job, mutation_message
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.scheduling.admission import TypeKey
 from asyncflow.core.tasktype.decide import TypeEvent, decide_type
@@ -148,8 +148,8 @@ class TypeReconciler:
             if error.already_exists or error.status == 403:
                 return DryRunResult()  # not caused by the template; a task that is refused reports it
             raise
-        changed = altered(job, created)
-        return DryRunResult(reasons.JOB_MUTATED, changed) if changed else DryRunResult()
+        message = mutation_message(job, created)
+        return DryRunResult(reasons.JOB_MUTATED, message) if message else DryRunResult()
 
     async def _write_status(self, task_type: TaskType, status: TaskTypeStatus) -> None:
         meta = task_type.metadata

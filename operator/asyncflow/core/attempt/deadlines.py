@@ -1,4 +1,4 @@
-"""The moments of a task's life that are computed from its spec."""
+"""Times that are computed from the spec of a task."""
 
 from datetime import datetime, timedelta
 
@@ -7,14 +7,17 @@ from asyncflow.api.tasktype import TaskType
 
 
 def due_since(task: AsyncTask) -> datetime:
-    """Since when this run of the task is due: the latest of its creation, its notBefore and its request."""
+    """Return since when this run of the task is due.
+
+    It is the latest of the task's creation, its notBefore, and the request for this run.
+    """
     created = task.metadata.creation_timestamp
-    assert created is not None, "the API server stamps every object"
+    assert created is not None, "the API server sets creationTimestamp on every object"
     return max(t for t in (created, task.spec.not_before, task.status.run_time) if t is not None)
 
 
 def total_end(task: AsyncTask, task_type: TaskType | None) -> datetime | None:
-    """Return when this run of the task has to be over, if it has a total deadline."""
+    """Return when this run of the task must have ended; None if it has no total deadline."""
     total = task.spec.deadlines.total_seconds or (
         task_type.spec.deadlines.total_seconds if task_type else None
     )

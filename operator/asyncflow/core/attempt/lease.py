@@ -1,6 +1,6 @@
-"""How long an attempt may live: the arithmetic of leases and of the Job's own deadline.
+"""When an attempt's lease expires, and the deadline of its Job.
 
-A lease is an alarm, never a proof: after its end the attempt is looked for, not replaced.
+An expired lease is never proof of death: it triggers a check of the attempt, not its replacement.
 """
 
 from datetime import datetime, timedelta
@@ -8,16 +8,21 @@ from datetime import datetime, timedelta
 from asyncflow.core.attempt.settings import AttemptSettings
 
 BACKSTOP_SECONDS = 2
-"""By how much the Job's deadline comes after the task's total one: the operator ends the attempt first."""
+"""How much later than the task's total deadline the Job's is: the operator stops the attempt first."""
 
 KUBELET_SECONDS = 2
-"""What a kubelet may take beyond deadline and grace to kill the last process."""
+"""Time a kubelet may need, after the deadline and the grace period, to kill the last process."""
 
 
 def job_deadline_seconds(settings: AttemptSettings, total_left: float | None) -> int:
-    """Return the Job's ``activeDeadlineSeconds``: the backstop behind the pod's own deadline.
+    """Return the Job's ``activeDeadlineSeconds``: a backstop behind the pod's own deadline.
 
-    A pod may wait and then run for its whole attempt; what is left of the task's total cuts that short.
+    A pod may be pending and then run, each for its full time; the rest of the task's total deadline limits
+    both together.
+
+    Args:
+        settings: the settings of the attempt.
+        total_left: seconds left until the task's total deadline; None if it has none.
     """
     longest = settings.pending_seconds + settings.attempt_seconds
     if total_left is None:
@@ -26,9 +31,10 @@ def job_deadline_seconds(settings: AttemptSettings, total_left: float | None) ->
 
 
 def provisional_expiry(created: datetime, job_deadline: int, settings: AttemptSettings) -> datetime:
-    """Return the lease's end before the pod's start is known.
+    """Return when the lease expires, as long as the pod's start time is unknown.
 
-    A pod that is bound at the last moment runs a full attempt when the controller-manager is away.
+    It covers the worst case: while kube-controller-manager is down, a pod that is bound just before the
+    Job's deadline runs a full attempt.
     """
     return running_expiry(
         created + timedelta(seconds=job_deadline),
@@ -41,5 +47,8 @@ def provisional_expiry(created: datetime, job_deadline: int, settings: AttemptSe
 def running_expiry(
     pod_start: datetime, *, attempt_seconds: int, grace_seconds: int, margin_seconds: int
 ) -> datetime:
-    """Return the lease's end once ``startTime`` is known: after it, a living kubelet has killed the pod."""
+    """Return when the lease expires, once the pod's ``startTime`` is known.
+
+    By then, a live kubelet has killed the pod.
+    """
     return pod_start + timedelta(seconds=attempt_seconds + grace_seconds + KUBELET_SECONDS + margin_seconds)

@@ -14,10 +14,10 @@ from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.settings import AttemptSettings
 
 MAX_PAYLOAD_BYTES = 32 * 1024
-"""Of the payload as compact JSON; a single environment string has 128 KiB in Linux (MAX_ARG_STRLEN)."""
+"""Limit for the payload as compact JSON. Linux limits an environment string to 128 KiB (MAX_ARG_STRLEN)."""
 
 JOB_TTL_SECONDS = 2 * 86_400
-"""A backstop for Jobs that no operator deletes; the operator deletes them long before."""
+"""A backstop for Jobs that no operator deletes; a running operator deletes them long before."""
 
 POD_FAILURE_POLICY = {
     "rules": [
@@ -25,28 +25,29 @@ POD_FAILURE_POLICY = {
         {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
     ]
 }
-"""One Job, one pod; the Job's message then keeps which rule it was, with the exit code (KEP-3329)."""
+"""A Job has one pod, so the Job's message names the rule that matched, with the exit code (KEP-3329)."""
 
 
 def payload_text(task: AsyncTask) -> str:
-    """Return the payload as compact JSON, as the container gets it."""
+    """Return the payload as compact JSON, as it is passed to the container."""
     payload = task.spec.payload or {}
     try:
         return orjson.dumps(payload).decode()
-    except TypeError:  # an integer beyond 64 bits: let it through, a double to most readers
+    except TypeError:  # orjson rejects integers beyond 64 bits; most parsers read them as doubles
         return json.dumps(payload, separators=(",", ":"), ensure_ascii=False)
 
 
 def environment(
     task: AsyncTask, settings: AttemptSettings, attempt: AttemptId, token: int
 ) -> list[dict[str, str]]:
-    """Return what a container is told of its task.
+    """Return the environment variables that describe the task to its containers.
 
-    Each variable is a field that the API server keeps account of, in a Job and its pod, at each of their nine
-    writes: one costs 1 to 2% of what a cluster can run (``docs/benchmarks.md``). So none that says nothing.
+    The API server tracks each variable in ``managedFields``, in a Job and its pod, at each of their nine
+    writes: one variable costs 1 to 2% of a cluster's throughput (``docs/benchmarks.md``). So there are no
+    redundant ones.
 
-    ``$`` is doubled: the kubelet expands ``$(NAME)`` and reads ``$$`` as ``$`` (Kubernetes: "Define Dependent
-    Environment Variables").
+    ``$`` is doubled: the kubelet expands ``$(NAME)`` and replaces ``$$`` with ``$`` (Kubernetes: "Define
+    Dependent Environment Variables").
     """
     values = {
         "TASK": task.metadata.name,
@@ -74,12 +75,12 @@ def attempt_job(
     """Return the manifest of an attempt's Job.
 
     Args:
-        task: whose attempt it is.
-        settings: the settings that hold for it.
-        attempt: which one.
-        now: when the lease is taken.
-        total_left: seconds left of the task's total deadline, if it has one.
-        token: its fencing token; by default the attempt's number, which only grows.
+        task: the task.
+        settings: its effective settings.
+        attempt: the identity of the attempt.
+        now: when the lease is acquired.
+        total_left: seconds left until the task's total deadline; None if it has none.
+        token: the fencing token; by default the attempt's number, which only increases.
     """
     meta = task.metadata
     token = attempt.number if token is None else token
@@ -100,7 +101,7 @@ def attempt_job(
             "namespace": meta.namespace,
             "labels": labels,
             "annotations": {
-                names.SETTINGS_ANNOTATION: _text(
+                names.SETTINGS_ANNOTATION: _json(
                     run=attempt.run,
                     stage=attempt.stage,
                     attemptSeconds=settings.attempt_seconds,
@@ -108,14 +109,14 @@ def attempt_job(
                     marginSeconds=settings.margin_seconds,
                     pendingSeconds=settings.pending_seconds,
                 ),
-                names.LEASE_ANNOTATION: _text(
+                names.LEASE_ANNOTATION: _json(
                     holder=name,
                     token=token,
                     acquired=format_time(now),
                     expires=format_time(lease.provisional_expiry(now, deadline, settings)),
                 ),
             },
-            # Kubernetes' own: when the task is deleted, the Job's name stays taken until its pods are gone.
+            # Kubernetes' own: when the task is deleted, the Job's name stays in use until its pods are gone.
             "finalizers": ["foregroundDeletion"],
             "ownerReferences": [
                 {
@@ -141,11 +142,11 @@ def attempt_job(
     }
 
 
-def _text(**values: int | str) -> str:
+def _json(**values: int | str) -> str:
     return orjson.dumps(values).decode()
 
 
-KEPT = (
+PROTECTED_FIELDS = (
     ("spec", "backoffLimit"),
     ("spec", "completions"),
     ("spec", "parallelism"),
@@ -155,17 +156,22 @@ KEPT = (
     ("spec", "template", "spec", "restartPolicy"),
     ("spec", "template", "spec", "terminationGracePeriodSeconds"),
 )
-"""What the promises rest on: an admission webhook that changes it breaks them."""
+"""The fields of a Job on which guarantees depend: an admission webhook that changes one breaks them."""
 
 
-def altered(asked: dict[str, Any], made: dict[str, Any]) -> str:
-    """Return which field of a Job, that a promise rests on, the API server changed; empty if it did not."""
-    for path in KEPT:
-        ours, theirs = _at(asked, path), _at(made, path)
-        if ours is not None and theirs != ours:
+def mutation_message(requested: dict[str, Any], created: dict[str, Any]) -> str:
+    """Return a message about the first protected field of a Job that admission changed; empty if none.
+
+    Args:
+        requested: the manifest in the create request.
+        created: the Job that the API server returned.
+    """
+    for path in PROTECTED_FIELDS:
+        expected, actual = _at(requested, path), _at(created, path)
+        if expected is not None and actual != expected:
             return (
-                f"an admission webhook or policy changes the Job's {'.'.join(path)} from {ours} to {theirs}, "
-                "on which a guarantee depends: exempt Jobs with the label "
+                f"an admission webhook or policy changes the Job's {'.'.join(path)} "
+                f"from {expected} to {actual}, on which a guarantee depends: exempt Jobs with the label "
                 f"{names.MANAGED_BY_LABEL}={names.MANAGED_BY}"
             )
     return ""
@@ -183,15 +189,13 @@ def _pod_template(
     template = settings.template.to_api()
     spec = template["spec"]
     for container in [*spec["containers"], *(spec.get("initContainers") or ())]:
-        container["env"] = [
-            *env,
-            *_foreign(container.get("env") or ()),
-        ]  # ours first: others may refer to them
+        # The operator's variables come first, so that the template's own may refer to them.
+        container["env"] = [*env, *_without_reserved(container.get("env") or ())]
     spec["restartPolicy"] = "Never"
     spec["activeDeadlineSeconds"] = settings.attempt_seconds
     meta = template.get("metadata") or {}
     return {"metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}, "spec": spec}
 
 
-def _foreign(env: Any) -> list[dict[str, Any]]:
+def _without_reserved(env: Any) -> list[dict[str, Any]]:
     return [entry for entry in env if not entry.get("name", "").startswith(names.ENV_PREFIX)]

@@ -1,4 +1,4 @@
-"""The settings that hold for one task: its type's, and its own where they differ."""
+"""The effective settings of a task: those of its TaskType, overridden by its own."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from asyncflow.api.template import PodTemplate
 
 @dataclass(frozen=True, slots=True)
 class AttemptSettings:
-    """What an attempt of this task is made with. All times are in seconds."""
+    """The effective settings for the attempts of one task. All times are in seconds."""
 
     template: PodTemplate
     attempt_seconds: int
@@ -27,13 +27,13 @@ class AttemptSettings:
     on_disruption: str
     on_unknown_outcome: str
     replace_unsafe: bool
-    """Whether an attempt without proof of death is replaced once a living kubelet would have killed it."""
+    """Whether an attempt without proof of death is replaced once a live kubelet would have killed it."""
     priority: int
     history_limit: int
 
 
 def effective_settings(task: AsyncTask, task_type: TaskType) -> AttemptSettings | None:
-    """Put a task's settings together; None where its type has no single pod template."""
+    """Return the effective settings of a task; None if its type has no single pod template."""
     spec, own = task_type.spec, task.spec
     if spec.template is None:
         return None
@@ -45,8 +45,8 @@ def effective_settings(task: AsyncTask, task_type: TaskType) -> AttemptSettings 
         total_seconds=total,
         grace_seconds=spec.template.spec.grace_seconds,
         margin_seconds=spec.lease.margin_seconds,
-        max_retries=_first(own.retry.max_retries, spec.retry.max_retries),
-        max_timeouts=_first(own.retry.max_timeouts, spec.retry.max_timeouts),
+        max_retries=_own_or_default(own.retry.max_retries, spec.retry.max_retries),
+        max_timeouts=_own_or_default(own.retry.max_timeouts, spec.retry.max_timeouts),
         max_disruptions=spec.retry.max_disruptions,
         backoff=spec.retry.backoff,
         non_retriable_exit_codes=frozenset(spec.retry.non_retriable_exit_codes),
@@ -54,10 +54,10 @@ def effective_settings(task: AsyncTask, task_type: TaskType) -> AttemptSettings 
         on_disruption=spec.retry.on_disruption,
         on_unknown_outcome=spec.retry.on_unknown_outcome,
         replace_unsafe=spec.on_node_lost == "ReplaceUnsafe",
-        priority=_first(own.priority, spec.priority),
+        priority=_own_or_default(own.priority, spec.priority),
         history_limit=spec.retention.history_limit,
     )
 
 
-def _first(own: int | None, general: int) -> int:
-    return general if own is None else own
+def _own_or_default(own: int | None, default: int) -> int:
+    return default if own is None else own

@@ -43,7 +43,7 @@ def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) ->
         ending = judge(
             job,
             pod,
-            gone=job.cut_short if job.finished else gone,
+            gone=job.deleted_unfinished if job.finished else gone,
             looked=job.uid in snapshot.pods_listed_at,
             evidence=evidence if sealed else None,
             overdue=end is not None and now >= end,
@@ -171,7 +171,13 @@ def attempt_entry(snapshot: Snapshot, job: Execution) -> Attempt:
     where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None
     node = snapshot.nodes.get(where) if where else None
     boot = recorded.node_boot if recorded else None
-    if not boot and node is not None and pod is not None and pod.start_time and node.seen >= pod.start_time:
+    if (
+        not boot
+        and node is not None
+        and pod is not None
+        and pod.start_time
+        and node.read_at >= pod.start_time
+    ):
         boot = node.boot
     return Attempt(
         node_name=where,

@@ -88,7 +88,7 @@ def outside_evidence(
     where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
     node = snapshot.nodes.get(where)
     began = (pod.start_time if pod else None) or (entry.start_time if entry else None) or job.created
-    if node is not None and node.out_of_service and not node.ready and node.seen >= began:
+    if node is not None and node.out_of_service and not node.ready and node.read_at >= began:
         return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")
     if (
         node is not None

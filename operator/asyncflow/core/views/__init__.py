@@ -1,1 +1,1 @@
-"""What the rules may see of Jobs, pods, nodes and Leases."""
+"""Views of Jobs, pods, nodes and Leases: the fields that the rules use."""

@@ -1,4 +1,4 @@
-"""The execution of an attempt, as far as the rules look at it."""
+"""The view of the Job that executes an attempt."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime
 from asyncflow.core.attempt.identity import AttemptId
 
 EXIT_CODE = re.compile(r"\bfailed with exit code (\d+)\b")
-"""As the Job controller puts it into a condition's message if an exit-code rule failed the Job (KEP-3329)."""
+"""Part of the condition's message when an exit-code rule failed the Job (KEP-3329)."""
 
 POLICY_REASON = "PodFailurePolicy"
 DEADLINE_REASON = "DeadlineExceeded"
@@ -15,7 +15,7 @@ DEADLINE_REASON = "DeadlineExceeded"
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What carries out an attempt: a Job."""
+    """The Job that executes an attempt."""
 
     namespace: str
     name: str
@@ -27,24 +27,27 @@ class Execution:
     attempt: AttemptId
     created: datetime
     deleting: bool = False
-    cut_short: bool = False
-    """Whether somebody deleted it before it had finished."""
+    deleted_unfinished: bool = False
+    """Whether it was deleted before it had finished."""
     complete: bool = False
     failed: bool = False
     ending: bool = False
-    """A terminal condition is coming (``FailureTarget`` or ``SuccessCriteriaMet``), the pod may still run."""
+    """Whether a terminal condition is pending: ``FailureTarget`` or ``SuccessCriteriaMet`` is set.
+
+    The pod may still run.
+    """
     reason: str = ""
     message: str = ""
     finish_time: datetime | None = None
     has_pod: bool = False
-    """Whether the Job controller has made its pod."""
+    """Whether the Job controller has created its pod."""
     succeeded: int = 0
     stop_reason: str = ""
     stop_message: str = ""
     never_bound: bool = False
-    """Whether its only pod was deleted before it had a node: there will be no other."""
+    """Whether its only pod was deleted before it was bound to a node: no other pod will be created."""
     start_time: datetime | None = None
-    """When the Job controller took it up."""
+    """When the Job controller started to process it."""
     deadline_seconds: int = 0
     """The Job's own ``activeDeadlineSeconds``, counted from its ``start_time``."""
     attempt_seconds: int = 0
@@ -62,16 +65,16 @@ class Execution:
 
     @property
     def closed(self) -> bool:
-        """Whether the Job controller makes no pod of it any more, though one may still run."""
+        """Whether the Job controller creates no more pods for it; one may still run."""
         return self.finished or self.ending or self.deleting
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code that the Job's message keeps, if a rule on exit codes failed it."""
+        """The exit code in the Job's message; None if no exit-code rule failed it."""
         found = EXIT_CODE.search(self.message) if self.reason == POLICY_REASON else None
         return int(found.group(1)) if found else None
 
     @property
     def disrupted(self) -> bool:
-        """Whether the rule on ``DisruptionTarget`` failed the Job: what says nothing of its processes."""
+        """Whether the rule on ``DisruptionTarget`` failed the Job; its processes may still run."""
         return self.reason == POLICY_REASON and "DisruptionTarget" in self.message

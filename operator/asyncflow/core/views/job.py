@@ -1,4 +1,4 @@
-"""Jobs, read as executions of attempts."""
+"""Reads a Job as the execution of an attempt."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ from asyncflow.api import names
 from asyncflow.api.meta import parse_time
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.views.execution import Execution
-from asyncflow.core.views.fields import count, moment, number, record, task_uid
+from asyncflow.core.views.fields import count, json_object, number, optional_time, task_uid
 
 
 def execution_of_job(body: dict[str, Any]) -> Execution | None:
-    """Read a Job; return None for one that no attempt of ours made."""
+    """Read a Job; return None if it is not the Job of an attempt."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
     annotations = meta.get("annotations") or {}
     owner_uid = task_uid(labels)
     owner: dict[str, Any] = next((o for o in meta.get("ownerReferences") or () if o.get("controller")), {})
     if owner_uid is None or owner.get("uid") != owner_uid:
-        return None  # somebody's copy of a Job of ours bears its labels, too
+        return None  # a user's copy of such a Job: same labels, other owner
     status = body.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or () if c.get("status") == "True"}
     last = conditions.get("Complete") or conditions.get("Failed") or conditions.get("FailureTarget") or {}
-    finish_time = moment(status.get("completionTime") or last.get("lastTransitionTime"))
-    deleted = moment(meta.get("deletionTimestamp"))
+    finish_time = optional_time(status.get("completionTime") or last.get("lastTransitionTime"))
+    deleted = optional_time(meta.get("deletionTimestamp"))
     settings, lease = (
-        record(annotations.get(name)) for name in (names.SETTINGS_ANNOTATION, names.LEASE_ANNOTATION)
+        json_object(annotations.get(name)) for name in (names.SETTINGS_ANNOTATION, names.LEASE_ANNOTATION)
     )
     return Execution(
         namespace=meta["namespace"],
@@ -47,20 +47,20 @@ def execution_of_job(body: dict[str, Any]) -> Execution | None:
         reason=last.get("reason", ""),
         message=last.get("message", ""),
         finish_time=finish_time,
-        cut_short=deleted is not None and (finish_time is None or finish_time >= deleted),
+        deleted_unfinished=deleted is not None and (finish_time is None or finish_time >= deleted),
         has_pod=any(status.get(name) for name in ("active", "terminating", "succeeded", "failed"))
         or any((status.get("uncountedTerminatedPods") or {}).values()),
         succeeded=status.get("succeeded", 0),
         stop_reason=annotations.get(names.STOP_REASON_ANNOTATION, ""),
         stop_message=annotations.get(names.STOP_MESSAGE_ANNOTATION, ""),
         never_bound=names.NEVER_BOUND_ANNOTATION in annotations,
-        start_time=moment(status.get("startTime")),
+        start_time=optional_time(status.get("startTime")),
         deadline_seconds=(body.get("spec") or {}).get("activeDeadlineSeconds") or 0,
         attempt_seconds=count(settings.get("attemptSeconds")),
         grace_seconds=count(settings.get("graceSeconds")),
         margin_seconds=count(settings.get("marginSeconds")),
         pending_seconds=count(settings.get("pendingSeconds")),
         lease_token=count(lease.get("token")),
-        lease_acquired=moment(lease.get("acquired")),
-        lease_expires=moment(lease.get("expires")),
+        lease_acquired=optional_time(lease.get("acquired")),
+        lease_expires=optional_time(lease.get("expires")),
     )

@@ -1,4 +1,4 @@
-"""Nodes, as evidence about the processes that ran there."""
+"""The view of a node."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,18 +9,18 @@ from asyncflow.api import names
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node, as evidence about the processes that ran there."""
+    """A node, as evidence about the processes that ran on it."""
 
     name: str
     boot: str
-    """Its machine and its boot: ``systemUUID/bootID``."""
+    """``systemUUID/bootID``: the machine, and its boot."""
     ready: bool
     out_of_service: bool
-    seen: datetime
-    """When it was looked at."""
+    read_at: datetime
+    """When it was read."""
 
     def rebooted_since(self, boot: str) -> bool:
-        """Tell whether this is the same machine after another boot than that one."""
+        """Return whether the same machine has been rebooted since a boot (``systemUUID/bootID``)."""
         machine, _, boot_id = self.boot.rpartition("/")
         before, _, boot_id_before = boot.rpartition("/")
         return (
@@ -29,7 +29,12 @@ class NodeView:
 
 
 def node_view(body: dict[str, Any], now: datetime) -> NodeView:
-    """Read a node, as it is now."""
+    """Read a node.
+
+    Args:
+        body: the Node, as the API server has it now.
+        now: when it was read.
+    """
     status = body.get("status") or {}
     info = status.get("nodeInfo") or {}
     return NodeView(
@@ -40,5 +45,5 @@ def node_view(body: dict[str, Any], now: datetime) -> NodeView:
             taint["key"] == names.OUT_OF_SERVICE_TAINT
             for taint in (body.get("spec") or {}).get("taints") or ()
         ),
-        seen=now,
+        read_at=now,
     )

@@ -1,4 +1,4 @@
-"""Pods of attempts, cut down to what the rules look at."""
+"""The view of an attempt's pod: the fields that the rules use."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,12 +6,12 @@ from typing import Any
 
 from asyncflow.api import names
 from asyncflow.api.meta import parse_time
-from asyncflow.core.views.fields import moment, number, task_uid
+from asyncflow.core.views.fields import number, optional_time, task_uid
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """One pod of ours."""
+    """The pod of an attempt."""
 
     namespace: str
     name: str
@@ -28,14 +28,14 @@ class PodView:
     end_time: datetime | None = None
     deleting: bool = False
     blocked_by: str = ""
-    """What keeps it from starting, as one word: ``Unschedulable``, ``ImagePullBackOff``, …"""
+    """Why it does not start, in one word: ``Unschedulable``, ``ImagePullBackOff``, …"""
     blocked_message: str = ""
     disruption: str = ""
     """The reason of the pod's ``DisruptionTarget`` condition."""
     exit_code: int | None = None
-    """Of the first container that ended with other than 0, else 0 if all ended, else unknown."""
+    """The first exit code other than 0 of the containers; 0 if there is none, None if none has ended."""
     dead: bool = False
-    """Whether the kubelet has said of every container that it has ended."""
+    """Whether the kubelet has reported the end of every container that it will ever start."""
     attempt: int = 0
     job_name: str = ""
     gone: bool = False
@@ -43,7 +43,7 @@ class PodView:
 
     @property
     def sealed(self) -> bool:
-        """Whether its kubelet starts nothing of it any more, should it come back."""
+        """Whether its kubelet would start no more containers of it, even if the node came back."""
         return self.terminal or self.deleting or self.gone
 
     @property
@@ -53,7 +53,7 @@ class PodView:
 
 
 def pod_view(body: dict[str, Any]) -> PodView | None:
-    """Read a pod; return None for one that no attempt of ours made."""
+    """Read a pod; return None if it is not the pod of an attempt."""
     meta = body["metadata"]
     labels = meta.get("labels") or {}
     owner_uid = task_uid(labels)
@@ -88,8 +88,8 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         reason=status.get("reason", ""),
         message=status.get("message", ""),
         node_name=(body.get("spec") or {}).get("nodeName", ""),
-        created=moment(meta.get("creationTimestamp")),
-        start_time=moment(status.get("startTime")),
+        created=optional_time(meta.get("creationTimestamp")),
+        start_time=optional_time(status.get("startTime")),
         blocked_by=blocked[0],
         blocked_message=blocked[1],
         end_time=max((parse_time(end["finishedAt"]) for end in ended if end.get("finishedAt")), default=None),
@@ -102,30 +102,30 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
     )
 
 
-QUIET_STATES = ("ContainerCreating", "PodInitializing")
-"""What every container waits for on its way."""
+NORMAL_WAITING_REASONS = ("ContainerCreating", "PodInitializing")
+"""Reasons for which every container waits while it starts."""
 
 
 def _blocked_by(status: dict[str, Any], states: list[dict[str, Any]]) -> tuple[str, str]:
-    """Return what keeps a pod from starting: reason and sentence, empty if nothing does."""
+    """Return why a pod does not start, as reason and message; both are empty if nothing blocks it."""
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return condition.get("reason") or "Unschedulable", condition.get("message", "")
     for state in states:
         waiting = state.get("waiting") or {}
         reason = waiting.get("reason", "")
-        if reason and reason not in QUIET_STATES:
+        if reason and reason not in NORMAL_WAITING_REASONS:
             return "ImagePullBackOff" if reason == "ErrImagePull" else reason, waiting.get("message", "")
     return "", ""
 
 
 def _failed_at_init(body: dict[str, Any]) -> bool:
-    """Tell whether an init container failed before any other container ran: then none is started any more."""
-    status, mains = body.get("status") or {}, (body.get("spec") or {}).get("containers") or ()
+    """Return whether an init container failed before any other container ran: no other is started then."""
+    status, containers = body.get("status") or {}, (body.get("spec") or {}).get("containers") or ()
     states = [c.get("state") or {} for c in status.get("initContainerStatuses") or ()]
     failed = any(state.get("terminated", {}).get("exitCode") for state in states)
     waiting = ["waiting" in (c.get("state") or {}) for c in status.get("containerStatuses") or ()]
-    idle = all(waiting) and len(waiting) == len(mains)
+    idle = all(waiting) and len(waiting) == len(containers)
     return failed and idle and not any("running" in state for state in states)
 
 
