@@ -129,6 +129,7 @@ def failed(attempt: int = 1, at_second: float = 10, code: int = 1, **fields: Any
         "message": f"Container main for pod shop/p failed with exit code {code} "
         "matching FailJob rule at index 1",
         "finish_time": at(at_second),
+        "exit_code": None if {"message", "reason"} & fields.keys() else code,
     }
     return job(attempt, **{**defaults, **fields})
 

@@ -178,7 +178,7 @@ class TestObserved:
             ([{"terminated": {"exitCode": 3}}], 3, True),
             ([{"terminated": {"exitCode": 0}}], 0, True),
             ([{"running": {}}], None, False),
-            ([{"waiting": {"reason": "ErrImagePull"}}], None, False),
+            ([{"waiting": {"reason": "ErrImagePull"}}], None, True),
             ([], None, False),
         ],
     )
@@ -190,7 +190,7 @@ class TestObserved:
     @pytest.mark.parametrize(
         ("first", "second", "dead"),
         [
-            ({"terminated": {"exitCode": 0}}, {"waiting": {"reason": "PodInitializing"}}, False),
+            ({"terminated": {"exitCode": 0}}, {"waiting": {"reason": "PodInitializing"}}, True),
             ({"terminated": {"exitCode": 1}}, {"running": {}}, False),
             ({"terminated": {"exitCode": 143}}, {"waiting": {"reason": "PodInitializing"}}, True),
             ({"terminated": {"exitCode": 0}}, {"terminated": {"exitCode": 3}}, True),

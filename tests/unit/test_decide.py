@@ -163,7 +163,8 @@ class TestRunning:
 
 class TestEnd:
     def test_success_is_one_write(self) -> None:
-        decision = look(task(), 11, jobs=(completed(),))
+        ended = completed()
+        decision = look(task(), 11, jobs=(ended,), pods=(pod(ended, phase="Succeeded", exit_code=0),))
         status = status_of(decision)
         assert status.phase is Phase.SUCCEEDED
         assert is_true(status.conditions, "Complete")
@@ -222,7 +223,11 @@ class TestEnd:
         assert status_of(decision).attempts[0].outcome is Outcome.CANCELLED
 
     def test_a_cancel_that_came_too_late_does_not_undo_a_success(self) -> None:
-        assert status_of(look(task(cancel=True), 11, jobs=(completed(),))).phase is Phase.SUCCEEDED
+        assert status_of(look(task(cancel=True), 12, jobs=(completed(),))).phase is Phase.SUCCEEDED
+
+    def test_a_success_waits_for_the_event_of_its_pod_for_a_moment(self) -> None:
+        assert look(task(), 11, jobs=(completed(),)).status is None
+        assert status_of(look(task(), 12, jobs=(completed(),))).phase is Phase.SUCCEEDED
 
     def test_a_task_that_never_ran_is_cancelled_at_once(self) -> None:
         assert status_of(look(task(cancel=True))).phase is Phase.CANCELLED

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from asyncflow.api.meta import format_time
+from asyncflow.core.lifecycle.history import EVIDENCE_AFTER
 from asyncflow.kube.client import JOBS, TASKS, TYPES
 from model.explorer import type_body
 from model.operators import SimulatedOperator
@@ -165,7 +166,7 @@ class DispatchMachine(RuleBasedStateMachine):
     def end_an_attempt(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.live)))
         job = self.world.objects[JOBS][f"{name}-0-1"]
-        now = format_time(self.world.now)
+        now = format_time(self.world.now - EVIDENCE_AFTER)  # the event of its pod is not waited for any more
         condition = {"type": "Complete", "status": "True", "lastTransitionTime": now}
         job["status"] = {"succeeded": 1, "completionTime": now, "conditions": [condition]}
         self.world.changed(JOBS, f"{name}-0-1")

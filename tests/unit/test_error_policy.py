@@ -10,6 +10,7 @@ from asyncflow.api.meta import find_condition, format_time, is_true
 from asyncflow.api.tasktype import SUSPENDED, TaskType
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.core.attempt.settings import effective_settings
+from asyncflow.core.lifecycle.history import EVIDENCE_AFTER
 from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.core.tasktype.decide import decide_type
@@ -161,7 +162,7 @@ def test_another_priority_of_the_type_moves_those_who_wait() -> None:
     shop.change_type(priority=5)
     shop.settle()
     job = shop.world.objects[JOBS]["a-0-1"]
-    job["status"]["completionTime"] = format_time(shop.world.now)
+    job["status"]["completionTime"] = format_time(shop.world.now - EVIDENCE_AFTER)
     shop.world._end(job, "Complete", "CompletionsReached", "")
     shop.settle()
     assert shop.jobs == {"a-0-1", "types-0-1"}

@@ -18,6 +18,7 @@ from support.builders import alive, annotated, at, failed, job, look, pod, statu
 LEASE_END = 180 + 30 + 2 + 30
 """Of an attempt whose pod started at T0, by the builders' settings."""
 DISRUPTED = "Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0"
+LOST = {"node-1": NodeView(name="node-1", boot="", ready=False, out_of_service=False, read_at=at(300))}
 NODE = NodeView(name="node-1", boot="machine/boot-1", ready=True, out_of_service=False, read_at=at(0))
 
 
@@ -32,7 +33,7 @@ def events(decision: Decision) -> list[str]:
 
 class TestLeaseExpired:
     def test_it_makes_the_task_stuck_and_nothing_is_started(self) -> None:
-        known = {"jobs": (job(),), "pods": (alive(job()),)}
+        known = {"jobs": (job(),), "pods": (alive(job()),), "nodes": LOST}
         before = look(task(), LEASE_END - 1, **known)
         assert not is_true(status_of(before).conditions, "Stuck")
         decision = look(written(task(), before), LEASE_END, **known)
@@ -81,9 +82,9 @@ class TestFenced:
         entry = status_of(decision).attempts[0]
         assert entry.proof_of_death is Proof.FENCED
         assert "instance was terminated" in entry.proof_detail
-        assert entry.outcome is Outcome.UNKNOWN
+        assert (entry.outcome, entry.reason) == (Outcome.DISRUPTED, "Disrupted"), "as its Job says"
         assert "Fenced" in events(decision)
-        assert status_of(decision).failures == 1, "the lease had not run out"
+        assert status_of(decision).disruptions == 1
 
     def test_a_word_about_another_attempt_is_none(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "job-order-1-7"})
@@ -92,23 +93,25 @@ class TestFenced:
 
     def test_a_job_that_is_open_is_closed_before_the_word_counts(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
-        decision = look(word, 60, jobs=(job(),), pods=(alive(job()),))
+        lost_node = {"node-1": replace(LOST["node-1"], read_at=at(60))}
+        decision = look(word, 60, jobs=(job(),), pods=(alive(job()),), nodes=lost_node)
         assert CloseJob("order-1-0-1", "job-order-1-1", "Fenced") in decision.actions
         assert decision.start is None
         assert decision.live
         closed = job(ending=True, stop_reason="Fenced")
-        decision = look(word, 61, jobs=(closed,), pods=(alive(closed),))
+        decision = look(word, 61, jobs=(closed,), pods=(alive(closed),), nodes=lost_node)
         assert status_of(decision).attempts[0].outcome is None, (
             "its kubelet could still start what is left of it"
         )
         assert ReadPods(closed.name, closed.uid) in decision.actions
-        decision = look(word, 62, jobs=(closed,), pods=(alive(closed, deleting=True),))
+        decision = look(word, 62, jobs=(closed,), pods=(alive(closed, deleting=True),), nodes=lost_node)
         assert status_of(decision).attempts[0].proof_of_death is Proof.FENCED
 
     def test_an_unfinished_job_of_a_dead_attempt_holds_no_slot(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
         closed = job(ending=True, stop_reason="Fenced")
-        known = {"jobs": (closed,), "pods": (alive(closed, deleting=True),)}
+        lost_node = {"node-1": replace(LOST["node-1"], read_at=at(60))}
+        known = {"jobs": (closed,), "pods": (alive(closed, deleting=True),), "nodes": lost_node}
         fenced = written(word, look(word, 61, **known))
         decision = look(fenced, 1000, **known)
         assert decision.start is not None
@@ -154,7 +157,8 @@ class TestFenced:
 
     def test_an_expiry_that_ends_an_attempt_draws_on_the_time_out_budget_once(self) -> None:
         word = annotated(task(), {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1"})
-        decision = look(word, LEASE_END + 5, jobs=(lost(),), pods=(pod(lost(), dead=False),))
+        over = failed(reason="DeadlineExceeded", message="")
+        decision = look(word, LEASE_END + 5, jobs=(over,), pods=(pod(over, dead=False, exit_code=None),))
         status = status_of(decision)
         assert (status.timeouts, status.failures) == (1, None)
         assert status.attempts[0].reason == "LeaseExpired"
@@ -172,10 +176,10 @@ class TestReplaceUnsafe:
         entry = status_of(decision).attempts[0]
         assert entry.proof_of_death is Proof.WAIVED
         assert "ReplacedUnsafe" in events(decision)
-        assert status_of(decision).timeouts == 1
+        assert status_of(decision).disruptions == 1
 
     def test_an_open_job_is_closed_first(self) -> None:
-        known = {"jobs": (job(),), "pods": (alive(job()),)}
+        known = {"jobs": (job(),), "pods": (alive(job()),), "nodes": LOST}
         decision = look(task(), LEASE_END, task_type=task_type(onNodeLost="ReplaceUnsafe"), **known)
         assert CloseJob("order-1-0-1", "job-order-1-1", "Fenced") in decision.actions
         assert decision.start is None

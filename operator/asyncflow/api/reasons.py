@@ -107,6 +107,17 @@ IMAGE_PULL_BACK_OFF: Final = Reason(
     "correct it; the attempt ends at its deadline",
 )
 
+CONTAINER_CREATING: Final = Reason(
+    "ContainerCreating",
+    "the deadline of the attempt has passed while its node pulls the image or mounts volumes, which cannot "
+    "be interrupted; a container that starts afterwards is stopped at once",
+)
+JOB_SUSPENDED: Final = Reason(
+    "JobSuspended",
+    "the Job is suspended by another controller, such as Kueue, or by a user",
+    "admit the workload in that controller, or set `spec.suspend` of the Job to `false`",
+)
+
 # Conditions Stuck, DecisionRequired and Invalid.
 
 NO_PROOF_OF_DEATH: Final = Reason(
@@ -136,7 +147,7 @@ WAITING_REASONS: Final = (
     QUOTA_EXCEEDED, FORBIDDEN, JOB_REJECTED, API_SERVER_ERROR, JOB_NAME_CONFLICT, PREVIOUS_JOB_TERMINATING,
     POD_NOT_CREATED, JOB_CONTROLLER_BACKLOG, UNSCHEDULABLE, IMAGE_PULL_BACK_OFF, SNOOZED, LOCK_HELD,
     RETRY_BUDGET_EXHAUSTED, CONFLICTING_SETTINGS, DECISION_REQUIRED, LOCK_ORPHANED, NO_PROOF_OF_DEATH,
-    LEASE_EXPIRED, JOB_OVERDUE,
+    LEASE_EXPIRED, JOB_OVERDUE, CONTAINER_CREATING, JOB_SUSPENDED,
 )  # fmt: skip
 """In the order of the table "Why does a task wait?"."""
 
@@ -177,6 +188,10 @@ DEADLINE_EXCEEDED: Final = Reason("DeadlineExceeded", "the attempt ran into its 
 NON_ZERO_EXIT_CODE: Final = Reason("NonZeroExitCode", "a container ended with another exit code than 0")
 NOT_STARTED: Final = Reason("NotStarted", "no node accepted the pod within `pendingSeconds`")
 NODE_LOST: Final = Reason("NodeLost", "the node was lost, and nobody knows how the attempt ended")
+NOT_REPORTED: Final = Reason(
+    "NotReported", "the death of the attempt was proven from outside, and nobody knows how it ended"
+)
+POD_DELETED: Final = Reason("PodDeleted", "the pod was deleted before its containers had ended")
 JOB_DELETED: Final = Reason("JobDeleted", "the Job was deleted by somebody else")
 TASK_ENDED: Final = Reason("TaskEnded", "the task had finished while the attempt still ran")
 FENCED: Final = Reason("Fenced", "the death of the attempt was proven from outside: see `proofDetail`")
@@ -211,6 +226,13 @@ BUDGET_EXHAUSTED: Final = Reason(
 BUDGET_AVAILABLE: Final = Reason("BudgetAvailable", "not RetryBudgetExhausted: no retry waits for a token")
 
 # Events that are not a condition's.
+
+ANNOTATION_IGNORED: Final = Reason(
+    "AnnotationIgnored",
+    "a decision or a confirmation has no effect: it cannot be parsed, or it names another uid; the message "
+    "has the cause",
+    "annotate the task with the command that the message of its condition has",
+)
 
 DUPLICATE_ATTEMPT: Final = Reason(
     "DuplicateAttempt", "a Job repeats an attempt whose end is recorded; it is stopped"

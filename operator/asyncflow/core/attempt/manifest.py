@@ -9,6 +9,7 @@ import orjson
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.meta import format_time
+from asyncflow.api.template import PodTemplate
 from asyncflow.core.attempt import lease
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.settings import AttemptSettings
@@ -16,15 +17,14 @@ from asyncflow.core.attempt.settings import AttemptSettings
 MAX_PAYLOAD_BYTES = 32 * 1024
 """Limit for the payload as compact JSON. Linux limits an environment string to 128 KiB (MAX_ARG_STRLEN)."""
 
+MAX_CONTAINER_RULES = 18
+"""A ``podFailurePolicy`` has at most 20 rules."""
+
 JOB_TTL_SECONDS = 2 * 86_400
 """A backstop for Jobs that no operator deletes; a running operator deletes them long before."""
 
-POD_FAILURE_POLICY = {
-    "rules": [
-        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
-    ]
-}
+DISRUPTION_RULE = {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+NOT_ZERO = {"operator": "NotIn", "values": [0]}
 """A Job has one pod, so the Job's message names the rule that matched, with the exit code (KEP-3329)."""
 
 
@@ -134,12 +134,25 @@ def attempt_job(
             "completions": 1,
             "parallelism": 1,
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": POD_FAILURE_POLICY,
+            "podFailurePolicy": {"rules": _failure_rules(settings.template)},
             "activeDeadlineSeconds": deadline,
             "ttlSecondsAfterFinished": JOB_TTL_SECONDS,
             "template": _pod_template(settings, labels, environment(task, settings, attempt, token)),
         },
     }
+
+
+def _failure_rules(template: PodTemplate) -> list[dict[str, Any]]:
+    """Return the rules that fail a Job with its pod.
+
+    Beside native sidecars (KEP-753) each main container has a rule of its own: otherwise the Job's message may
+    have the exit code of a sidecar.
+    """
+    spec = template.to_api()["spec"]
+    sidecars = any(c.get("restartPolicy") == "Always" for c in spec.get("initContainers") or ())
+    mains = [c["name"] for c in spec["containers"]][:MAX_CONTAINER_RULES] if sidecars else []
+    own = [{"action": "FailJob", "onExitCodes": {"containerName": c, **NOT_ZERO}} for c in mains]
+    return [DISRUPTION_RULE, *own, {"action": "FailJob", "onExitCodes": NOT_ZERO}]
 
 
 def _json(**values: int | str) -> str:

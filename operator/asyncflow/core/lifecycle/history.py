@@ -1,17 +1,28 @@
 """The history of a task's attempts: each outcome is recorded once, by the attempt's number."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask, AsyncTaskStatus, Attempt, Outcome
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.settings import AttemptSettings
 from asyncflow.core.lifecycle.outcome import Ending, judge
-from asyncflow.core.lifecycle.proof_of_death import Evidence, lease_end, outside_evidence, pod_of
+from asyncflow.core.lifecycle.proof_of_death import (
+    Evidence,
+    is_sealed,
+    lease_end,
+    outside_evidence,
+    pod_of,
+)
 from asyncflow.core.lifecycle.retry import charged_counter, final_outcome, pause
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.pod import PodView
+
+EVIDENCE_AFTER = timedelta(seconds=2)
+"""How long the event of a finished Job's pod may come after that of the Job. After that the pod is read, or,
+if the Job is complete, its success is recorded without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +47,12 @@ def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) ->
         if known and (job.finished or gone or _is_the_recorded(status, job)):
             continue
         evidence, pod = outside_evidence(snapshot, job, settings, now), pod_of(snapshot, job.uid)
-        sealed = pod.sealed if pod is not None else job.uid in snapshot.pods_listed_at
+        sealed = is_sealed(snapshot, job, pod, now)
         if not (job.finished or gone or (job.closed and evidence is not None and sealed)):
             return Folded(status, live=job, evidence=evidence, duplicate_job=known)
         end = lease_end(snapshot, job)
+        if _awaits_terminal_pod(job, pod, now):
+            return Folded(status, live=job)
         ending = judge(
             job,
             pod,
@@ -54,6 +67,13 @@ def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) ->
             return Folded(status, awaiting_proof=(job, ending))
         status = _with_ending(snapshot, status, job, ending, settings, now)
     return Folded(status)
+
+
+def _awaits_terminal_pod(job: Execution, pod: PodView | None, now: datetime) -> bool:
+    """Return whether the event of a completed Job's pod, which shows an interruption, may still arrive."""
+    if not job.complete or (pod is not None and pod.terminal) or job.finish_time is None:
+        return False
+    return now < job.finish_time + EVIDENCE_AFTER
 
 
 def _attempts_seen(snapshot: Snapshot) -> list[tuple[Execution, bool]]:

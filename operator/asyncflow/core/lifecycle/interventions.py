@@ -45,6 +45,41 @@ def decision(task: AsyncTask) -> UserDecision | None:
     return UserDecision(VERDICTS[words[0].lower()], words[1], (words[2:] or [""])[0].strip()[:NOTE_MAX])
 
 
+def ignored_confirmation(task: AsyncTask, uid: str) -> str:
+    """Return why the confirmation on a task does not count for the attempt with this uid; else "".
+
+    One that was for an earlier attempt, which is recorded, may stay on the task.
+    """
+    found = death_confirmation(task)
+    earlier = {u for a in task.status.attempts if a.outcome is not None for u in (a.pod_uid, a.job_uid)}
+    if found is None or found.uid == uid or found.uid in earlier:
+        return ""
+    return (
+        f"The annotation {names.CONFIRMED_DEAD_ANNOTATION} has no effect: it names {found.uid[:64]}, and the "
+        f"attempt that needs it is {uid}."
+    )
+
+
+def ignored_decision(task: AsyncTask, job_uid: str) -> str:
+    """Return why the decision on a task does not count for the attempt with this Job; else ""."""
+    text = task.metadata.annotations.get(names.DECISION_ANNOTATION, "").strip()
+    if not text:
+        return ""
+    found = decision(task)
+    if found is None:
+        return (
+            f"The annotation {names.DECISION_ANNOTATION} has no effect: it must be retry, fail or succeed, "
+            "followed by the uid of the Job."
+        )
+    earlier = {a.job_uid for a in task.status.attempts if a.decision is not None}
+    if found.job_uid == job_uid or found.job_uid in earlier:
+        return ""
+    return (
+        f"The annotation {names.DECISION_ANNOTATION} has no effect: it names {found.job_uid[:64]}, and the "
+        f"Job of the last attempt is {job_uid}."
+    )
+
+
 def retry_now(task: AsyncTask) -> str | None:
     """Return the request for another attempt or run, if it has not been fulfilled yet."""
     request = task.metadata.annotations.get(names.RETRY_NOW_ANNOTATION, "")[:256]

@@ -19,6 +19,7 @@ STOP_CANCELLED = reasons.CANCELLED
 STOP_TOTAL_DEADLINE = reasons.TOTAL_DEADLINE_EXCEEDED
 STOP_TASK_ENDED = reasons.TASK_ENDED
 STOP_NOT_STARTED = reasons.NOT_STARTED
+STOP_SUSPENDED = reasons.JOB_SUSPENDED
 STOP_FENCED = reasons.FENCED
 """There is proof of death from outside: the Job is closed so that it creates no other pod."""
 
@@ -62,7 +63,7 @@ def judge(
     Returns:
         None if its pods have to be read first. An ending with the proof None is no proof of death.
     """
-    if job.complete:
+    if job.complete and not (pod is not None and pod.interrupted):
         return Ending(Outcome.SUCCEEDED, Proof.NODE, reasons.COMPLETED, end_time=job.finish_time)
     settled = pod is not None and (pod.terminal or _never_bound(pod))
     if not looked and not settled and evidence is None:
@@ -84,13 +85,17 @@ def judge(
 
 
 def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, overdue: bool) -> Ending:
-    """Return the ending of an attempt that no node reported: unknown, unless it was being stopped anyway."""
+    """Return the ending of an attempt that no node reported: unknown, unless its Job has the cause."""
     if job.stop_reason == STOP_CANCELLED:
         outcome, reason = Outcome.CANCELLED, job.stop_reason
     elif job.stop_reason == STOP_TOTAL_DEADLINE:
         outcome, reason = Outcome.TIMED_OUT, job.stop_reason
+    elif job.disrupted or (pod is not None and pod.disruption):
+        outcome, reason = Outcome.DISRUPTED, (pod.disruption if pod else "") or reasons.DISRUPTED
+    elif overdue:
+        outcome, reason = Outcome.UNKNOWN, reasons.LEASE_EXPIRED
     else:
-        outcome, reason = Outcome.UNKNOWN, reasons.LEASE_EXPIRED if overdue else reasons.NODE_LOST
+        outcome, reason = Outcome.UNKNOWN, reasons.NODE_LOST if evidence.node_lost else reasons.NOT_REPORTED
     return Ending(
         outcome=outcome,
         proof=evidence.proof,
@@ -108,11 +113,13 @@ def _never_bound(pod: PodView) -> bool:
 def _proof(job: Execution, pod: PodView | None) -> Proof | None:
     if pod is not None and not pod.node_name and (pod.terminal or pod.deleting):
         return Proof.NEVER_STARTED
+    if pod is not None and pod.rejected:
+        return Proof.NEVER_STARTED
     if pod is not None and pod.terminal and (pod.dead or pod.reason == DEADLINE_REASON):
         return Proof.NODE
-    if job.exit_code is not None or job.succeeded:
+    if job.exit_reported or job.succeeded:
         return Proof.NODE  # only a kubelet reports an exit code, or the success of a pod
-    if job.never_bound or (pod is None and job.finished and not job.has_pod):
+    if job.never_bound or (pod is None and not job.has_pod and (job.finished or job.without_pod)):
         return Proof.NEVER_STARTED  # its only pod was deleted before it was bound, or there never was one
     return None
 
@@ -124,18 +131,23 @@ def _outcome(job: Execution, pod: PodView | None, proof: Proof | None, *, gone: 
         return Outcome.NOT_STARTED, job.stop_reason
     if job.stop_reason in (STOP_TOTAL_DEADLINE, STOP_TASK_ENDED):
         return Outcome.TIMED_OUT, job.stop_reason
+    if job.stop_reason == STOP_SUSPENDED and proof is not Proof.NEVER_STARTED:
+        return Outcome.DISRUPTED, job.stop_reason
     if proof is Proof.NEVER_STARTED:
-        return Outcome.NOT_STARTED, STOP_NOT_STARTED
+        rejected = pod is not None and pod.rejected
+        return Outcome.NOT_STARTED, pod.reason if pod is not None and rejected else STOP_NOT_STARTED
     if (pod is not None and pod.reason == DEADLINE_REASON) or _killed_at_deadline(job, pod):
         return Outcome.TIMED_OUT, DEADLINE_REASON
     if job.disrupted or (pod is not None and pod.disruption):
         return Outcome.DISRUPTED, (pod.disruption if pod else "") or reasons.DISRUPTED
     if gone:
         return Outcome.UNKNOWN, reasons.JOB_DELETED
+    if job.reason != DEADLINE_REASON and pod is not None and pod.interrupted:
+        return Outcome.DISRUPTED, reasons.POD_DELETED
     code = job.exit_code if pod is None or pod.exit_code is None else pod.exit_code
     if job.reason == DEADLINE_REASON and (not code or code in KILLED):
         return Outcome.TIMED_OUT, DEADLINE_REASON
-    if code:
+    if code or job.exit_reported:
         return Outcome.FAILED, reasons.NON_ZERO_EXIT_CODE
     return Outcome.UNKNOWN, job.reason or "Unknown"
 

@@ -13,7 +13,7 @@ from asyncflow.core.attempt.settings import AttemptSettings
 from asyncflow.core.lifecycle import outcome
 from asyncflow.core.lifecycle.actions import Decision, StartAttempt
 from asyncflow.core.lifecycle.finished import end_run
-from asyncflow.core.lifecycle.interventions import decision, retry_now
+from asyncflow.core.lifecycle.interventions import decision, ignored_decision, retry_now
 from asyncflow.core.lifecycle.retry import RETRIED_NOW, exhausted, last_of_run, takes_token
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided, with_reason
@@ -59,7 +59,9 @@ def decide_pending(
     )
     if blocker is not None and not may_start:
         wake = min((t for t in (blocker.until, end) if t is not None), default=None)
-        return decided(snapshot, status, wake=wake)
+        last = last_of_run(status)
+        ignored = ignored_decision(snapshot.task, last.job_uid) if last is not None else ""
+        return decided(snapshot, status, wake=wake, ignored=ignored)
     assert settings is not None, "a type without a pod template is not Ready"
     if status.attempts != snapshot.task.status.attempts or status.retry_now != snapshot.task.status.retry_now:
         return decided(snapshot, status)  # on record before the next attempt is made

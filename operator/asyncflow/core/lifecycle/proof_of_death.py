@@ -15,6 +15,9 @@ from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
 
+NODE_VIEW_VALID = timedelta(seconds=60)
+"""How long the view of a node that is not ready may be used as evidence: it may return at any time."""
+
 NODE_SILENCE = timedelta(seconds=60)
 """A node that is ``Ready`` has reported within this time (node-monitor-grace-period is 50 s)."""
 
@@ -25,6 +28,8 @@ class Evidence:
 
     proof: Proof
     detail: str
+    node_lost: bool = True
+    """Whether the node of the attempt is known to be lost."""
 
 
 def pod_of(snapshot: Snapshot, job_uid: str) -> PodView | None:
@@ -39,6 +44,33 @@ def most_informative(pods: Iterable[PodView], job_uid: str) -> PodView | None:
         key=lambda pod: (pod.terminal, int(pod.resource_version)),
         default=None,
     )
+
+
+def kubelet_reports(snapshot: Snapshot, pod: PodView | None, now: datetime) -> bool:
+    """Return whether the kubelet of a pod will report its end: then no evidence from outside counts.
+
+    A kubelet in the middle of an image pull or a volume mount cannot be interrupted and starts the container
+    afterwards, also if the pod is being deleted: on a node that is ready only the kubelet knows that nothing
+    of a pod will start. A node that was not read yet, or not lately, is taken for ready.
+    """
+    if pod is None or pod.terminal or pod.gone or not pod.node_name:
+        return False
+    node = snapshot.nodes.get(pod.node_name)
+    return node is None or node.ready or now - node.read_at > NODE_VIEW_VALID
+
+
+def is_sealed(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> bool:
+    """Return whether nothing of an attempt with a closed Job can start any more, on a node that is lost."""
+    if pod is None:
+        return job.uid in snapshot.pods_listed_at
+    return pod.terminal or pod.gone or (pod.deleting and not kubelet_reports(snapshot, pod, now))
+
+
+def node_name_of(snapshot: Snapshot, job: Execution) -> str:
+    """Return the name of the node of an attempt, as far as its pod or its record has it."""
+    pod = pod_of(snapshot, job.uid)
+    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    return (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
 
 
 def named_by(snapshot: Snapshot, job: Execution) -> str:
@@ -64,29 +96,40 @@ def lease_end(snapshot: Snapshot, job: Execution) -> datetime | None:
     recorded = snapshot.task.status.lease
     if recorded is not None and recorded.holder == job.name:
         return recorded.expire_time  # computed while its pod still existed
-    return job.lease_expires
+    if job.lease_expires is None or job.start_time is None or not job.was_suspended:
+        return job.lease_expires
+    return running_expiry(  # it started later than the lease on it assumes
+        job.start_time + timedelta(seconds=job.deadline_seconds),
+        attempt_seconds=job.attempt_seconds,
+        grace_seconds=job.grace_seconds,
+        margin_seconds=job.margin_seconds,
+    )
 
 
 def outside_evidence(
     snapshot: Snapshot, job: Execution, settings: AttemptSettings | None, now: datetime
 ) -> Evidence | None:
-    """Return the proof that an attempt is fenced, or the waiver of proof.
+    """Return the proof that an attempt is fenced, or the waiver of proof; None while its kubelet reports.
 
     An attempt is fenced by an administrator's confirmation that names it; by the out-of-service taint on a
     node that is not ready, seen after the attempt began (KEP-2268); or by another boot of the same machine,
     once the lease has expired and the node is ready: its earlier processes are gone, and its kubelet has
     killed what it restarted.
     """
+    pod = pod_of(snapshot, job.uid)
+    if kubelet_reports(snapshot, pod, now):
+        return None
+    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    where = node_name_of(snapshot, job)
+    node = snapshot.nodes.get(where)
     confirmation = death_confirmation(snapshot.task)
     if confirmation is not None and confirmation.uid == named_by(snapshot, job):
         return Evidence(
-            Proof.FENCED, f"confirmed by an administrator: {confirmation.note or 'without a note'}"
+            Proof.FENCED,
+            f"confirmed by an administrator: {confirmation.note or 'without a note'}",
+            node_lost=node is not None and not node.ready,
         )
     end = lease_end(snapshot, job)
-    pod = pod_of(snapshot, job.uid)
-    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
-    where = (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
-    node = snapshot.nodes.get(where)
     began = (pod.start_time if pod else None) or (entry.start_time if entry else None) or job.created
     if node is not None and node.out_of_service and not node.ready and node.read_at >= began:
         return Evidence(Proof.FENCED, f"node {where} has the out-of-service taint")

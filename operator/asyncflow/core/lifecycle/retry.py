@@ -32,8 +32,11 @@ CHARGED = frozenset(COUNTERS) - {Outcome.DISRUPTED, Outcome.SNOOZED}
 def charged_counter(outcome: Outcome, reason: str) -> str | None:
     """Return the counter of the status that an attempt is charged to; None if it is charged to none.
 
-    An unknown outcome after an expired lease is charged as a timeout.
+    An unknown outcome after an expired lease is charged as a timeout; a pod that its kubelet rejected, as a
+    disruption: no deadline ended it.
     """
+    if outcome is Outcome.NOT_STARTED and reason != reasons.NOT_STARTED:
+        return "disruptions"
     if outcome is Outcome.UNKNOWN and reason == reasons.LEASE_EXPIRED:
         return "timeouts"
     return COUNTERS.get(outcome)

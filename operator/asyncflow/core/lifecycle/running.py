@@ -16,7 +16,8 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import Folded
-from asyncflow.core.lifecycle.proof_of_death import pod_of
+from asyncflow.core.lifecycle.interventions import ignored_confirmation
+from asyncflow.core.lifecycle.proof_of_death import named_by, pod_of
 from asyncflow.core.lifecycle.record import (
     RECORD_AFTER,
     RECORD_ANYWAY,
@@ -27,7 +28,13 @@ from asyncflow.core.lifecycle.record import (
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided
 from asyncflow.core.lifecycle.stop import reason_to_stop
-from asyncflow.core.lifecycle.stuck import READ_PODS_AFTER, next_pod_read, reason_to_be_stuck
+from asyncflow.core.lifecycle.stuck import (
+    READ_PODS_AFTER,
+    is_preparing,
+    next_pod_read,
+    preparing_blocker,
+    reason_to_be_stuck,
+)
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
 
@@ -64,11 +71,15 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
     reason = stuck
     if not stuck and stop:
         reason, message = reasons.STOPPING, f"attempt {job.attempt.number} is being stopped: {stop}"
+        if pod is not None and is_preparing(snapshot, pod, now):
+            message += f"; node {pod.node_name} is still {pod.preparing}, and ends it afterwards"
     elif not stuck and blocker is not None:
         reason, message = blocker.reason, blocker.message
         if status.attempt == job.attempt.number and status.reason == reason:
             message = status.message  # the first message stays: each change of wording would be a write
-    if not job.has_pod and not job.ending and not stop:
+    if job.deleting and pod is None and not job.has_pod and job.uid not in snapshot.pods_listed_at:
+        actions.append(ReadPods(job.name, job.uid))  # evidence only as long as the Job exists
+    if not (job.has_pod or job.ending or job.suspended or stop):
         explain, explain_at = _explanation(snapshot, job, now)
         actions += explain
         wakes += explain_at
@@ -85,7 +96,10 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         return Decision(actions=tuple(actions), live=True, wake=min(wakes, default=None))
     waiting = bool(reason) and not stop and not stuck
     status = running_status(snapshot, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
-    return decided(snapshot, status, actions=actions, live=True, wake=min(wakes, default=None))
+    ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job)) if stuck else ""
+    return decided(
+        snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
+    )
 
 
 def _stop_duplicate(job: Execution, stop: str) -> tuple[Action, ...]:
@@ -104,6 +118,14 @@ def _blocker_of_job(snapshot: Snapshot, job: Execution, pod: PodView | None, now
     """Return what blocks the pod of an attempt, or the Job that has none."""
     if pod is not None and not pod.terminal and pod.blocked_by:
         return Blocker(pod.blocked_by, pod.blocked_message, job_uid=job.uid)
+    if (preparing := preparing_blocker(snapshot, job, pod, now)) is not None:
+        return preparing
+    if job.suspended and not job.finished:
+        message = (
+            f"Job {job.name} is suspended by another controller or a user; the attempt starts when "
+            f"spec.suspend of the Job is false: kubectl get job -n {job.namespace} {job.name} -o yaml"
+        )
+        return Blocker(reasons.JOB_SUSPENDED, message, job_uid=job.uid)
     found = snapshot.blocker
     if found is None or found.job_uid != job.uid or job.has_pod or job.ending:
         return None

@@ -41,8 +41,19 @@ def decided(
     actions: Sequence[Action] = (),
     wake: datetime | None = None,
     live: bool = False,
+    ignored: str = "",
 ) -> Decision:
-    """Return a decision that writes the status if it has changed, with the events for the change."""
+    """Return a decision that writes the status if it has changed, with the events for the change.
+
+    Args:
+        snapshot: what is known of the task.
+        status: its status after the decision.
+        start: the attempt to start.
+        actions: what else to do.
+        wake: when to decide again.
+        live: whether the task holds a slot.
+        ignored: why an annotation on the task has no effect, as the new message has it, too.
+    """
     old = snapshot.task.status
     if status == old:
         return Decision(start=start, actions=tuple(actions), wake=wake, live=live)
@@ -50,7 +61,10 @@ def decided(
     if status.shard is None and snapshot.task_type is not None:
         update["shard"] = (snapshot.task_type.status.shards or FIRST).end
     new = status.model_copy(update=update)
-    return Decision(status=new, start=start, actions=(*actions, *_events(old, new)), wake=wake, live=live)
+    events = _events(old, new)
+    if ignored and new.message != old.message:
+        events.append(PostEvent(reasons.ANNOTATION_IGNORED, ignored))
+    return Decision(status=new, start=start, actions=(*actions, *events), wake=wake, live=live)
 
 
 EXPECTED = frozenset(

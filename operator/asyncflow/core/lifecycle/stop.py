@@ -31,6 +31,8 @@ def reason_to_stop(
     end = total_end(snapshot.task, snapshot.task_type)
     if end is not None and now >= end:
         return outcome.STOP_TOTAL_DEADLINE, None
+    if job.suspended and _has_had_pod(snapshot, job, pod):
+        return outcome.STOP_SUSPENDED, None
     if accepted(pod) or job.ending or not job.pending_seconds:
         return "", end
     began = pod.created if pod is not None and pod.created else job.created
@@ -40,3 +42,9 @@ def reason_to_stop(
     if now >= due and counts:
         return outcome.STOP_NOT_STARTED, None
     return "", min((t for t in (end, due) if t is not None and t > now), default=None)
+
+
+def _has_had_pod(snapshot: Snapshot, job: Execution, pod: PodView | None) -> bool:
+    """Return whether a Job has had its one pod: were it resumed, it would create a second one."""
+    recorded = any(a.job_uid == job.uid and a.pod_uid for a in snapshot.task.status.attempts)
+    return job.has_pod or pod is not None or recorded

@@ -5,16 +5,22 @@ from datetime import datetime, timedelta
 from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus
 from asyncflow.core.lifecycle.actions import Action, Decision, ReadPods
-from asyncflow.core.lifecycle.interventions import how_to_confirm
+from asyncflow.core.lifecycle.blocker import Blocker
+from asyncflow.core.lifecycle.history import EVIDENCE_AFTER
+from asyncflow.core.lifecycle.interventions import how_to_confirm, ignored_confirmation
 from asyncflow.core.lifecycle.outcome import Ending
-from asyncflow.core.lifecycle.proof_of_death import lease_end, named_by, pod_of
+from asyncflow.core.lifecycle.proof_of_death import (
+    kubelet_reports,
+    lease_end,
+    named_by,
+    node_name_of,
+    pod_of,
+)
 from asyncflow.core.lifecycle.record import running_since, running_status
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided
 from asyncflow.core.views.execution import Execution
-
-EVIDENCE_AFTER = timedelta(seconds=2)
-"""How long the event of a failed Job's pod may come after that of the Job before the pod is read."""
+from asyncflow.core.views.pod import PodView
 
 READ_PODS_AFTER = timedelta(seconds=3)
 READ_PODS_AT_LEAST_EVERY = timedelta(seconds=60)
@@ -38,9 +44,7 @@ def stuck_without_proof(
     """Keep a task waiting whose attempt ended according to the API and whose node has not confirmed it."""
     message = (
         f"attempt {job.attempt.number} ended ({ending.reason}) without proof that its processes are "
-        "dead; no other attempt starts before there is one: the return or the fencing of its node, or your "
-        "confirmation: "
-        f"{how_to_confirm(snapshot.task, named_by(snapshot, job))}"
+        f"dead; {_remedy(snapshot, job, now)}"
     )
     end = lease_end(snapshot, job)
     wakes = [end] if end is not None and now < end else []
@@ -51,7 +55,10 @@ def stuck_without_proof(
     else:
         wakes.append(due)
     status = running_status(snapshot, status, job, now, reasons.NO_PROOF_OF_DEATH, message, stuck=True)
-    return decided(snapshot, status, actions=actions, live=True, wake=min(wakes, default=None))
+    ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job))
+    return decided(
+        snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
+    )
 
 
 def next_pod_read(snapshot: Snapshot, job: Execution, now: datetime) -> datetime:
@@ -65,18 +72,18 @@ def next_pod_read(snapshot: Snapshot, job: Execution, now: datetime) -> datetime
 
 def reason_to_be_stuck(snapshot: Snapshot, job: Execution, now: datetime) -> tuple[str, str, datetime | None]:
     """Return why the end of an attempt is overdue and the message; else "" and when to decide again."""
-    end = lease_end(snapshot, job)
-    if end is not None and now >= end and (job.has_pod or pod_of(snapshot, job.uid) is not None):
+    end, pod = lease_end(snapshot, job), pod_of(snapshot, job.uid)
+    if end is not None and now >= end and (job.has_pod or pod is not None):
+        if is_preparing(snapshot, pod, now):
+            return "", "", None
         return (
             reasons.LEASE_EXPIRED,
             f"the lease of attempt {job.attempt.number} has expired and its node has not reported its end; "
-            "no other attempt starts before there is proof: the return or the fencing of its node, or your "
-            "confirmation: "
-            f"{how_to_confirm(snapshot.task, named_by(snapshot, job))}",
+            f"{_remedy(snapshot, job, now)}",
             None,
         )
     overdue = None
-    if job.deadline_seconds:
+    if job.deadline_seconds and not job.suspended:
         overdue = running_since(job) + timedelta(seconds=job.deadline_seconds) + OVERDUE_AFTER
         if now >= overdue and not job.ending:
             return (
@@ -85,3 +92,49 @@ def reason_to_be_stuck(snapshot: Snapshot, job: Execution, now: datetime) -> tup
                 end if end is not None and now < end else None,
             )
     return "", "", min((t for t in (end, overdue) if t is not None and t > now), default=None)
+
+
+def is_preparing(snapshot: Snapshot, pod: PodView | None, now: datetime) -> bool:
+    """Return whether the kubelet of a pod has not started a container yet, and reports what happens."""
+    return pod is not None and bool(pod.preparing) and kubelet_reports(snapshot, pod, now)
+
+
+def preparing_blocker(
+    snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime
+) -> Blocker | None:
+    """Return what blocks the end of an attempt whose lease has expired before its node started a container.
+
+    The kubelet looks at the deadline of a pod only between two synchronizations: an image pull or a mount is
+    not interrupted.
+    """
+    end = lease_end(snapshot, job)
+    if pod is None or end is None or now < end or not is_preparing(snapshot, pod, now):
+        return None
+    message = (
+        f"node {pod.node_name} is still {pod.preparing}, past the deadline of attempt {job.attempt.number}; "
+        "the attempt ends by itself afterwards"
+    )
+    return Blocker(reasons.CONTAINER_CREATING, message, job_uid=job.uid)
+
+
+def _remedy(snapshot: Snapshot, job: Execution, now: datetime) -> str:
+    """Return what proves the death of an attempt, and what an administrator can do."""
+    pod = pod_of(snapshot, job.uid)
+    if pod is not None and kubelet_reports(snapshot, pod, now):
+        return (
+            f"node {pod.node_name} is Ready and reports it as soon as the processes have ended; until then a "
+            "confirmation is neither needed nor counted. If that takes too long, check the kubelet and the "
+            "container runtime of the node"
+        )
+    uid, check = named_by(snapshot, job), ""
+    ignored = ignored_confirmation(snapshot.task, uid)
+    node = snapshot.nodes.get(node_name_of(snapshot, job))
+    if node is not None and node.ready:
+        check = (
+            f"Node {node.name} is Ready, and its pod {uid} was deleted by force: check on the node that no "
+            "container of this pod runs or is created, and that no image is pulled for it. "
+        )
+    return (
+        "no other attempt starts before there is proof: the return or the fencing of its node, or your "
+        f"confirmation. {check}{how_to_confirm(snapshot.task, uid)} {ignored}".rstrip()
+    )

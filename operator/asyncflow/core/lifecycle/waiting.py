@@ -10,7 +10,7 @@ from asyncflow.api.tasktype import READY
 from asyncflow.core.attempt.naming import lock_name
 from asyncflow.core.attempt.settings import AttemptSettings
 from asyncflow.core.lifecycle.blocker import Blocker
-from asyncflow.core.lifecycle.interventions import decision, how_to_decide
+from asyncflow.core.lifecycle.interventions import how_to_decide, ignored_decision
 from asyncflow.core.lifecycle.retry import last_of_run, policy_after
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.scheduling.admission import Gate
@@ -95,12 +95,11 @@ def _blocked_at_gate(snapshot: Snapshot) -> Blocker | None:
 
 
 def _decision_required(snapshot: Snapshot, last: Attempt) -> Blocker:
-    read = decision(snapshot.task)
-    other = " The current annotation names another attempt." if read is not None else ""
+    ignored = ignored_decision(snapshot.task, last.job_uid)
     return Blocker(
         api.DECISION_REQUIRED,
         f"attempt {last.number} ended as {last.outcome} ({last.reason}): decide what comes next: "
-        f"{how_to_decide(snapshot.task, last.job_uid)}.{other}",
+        f"{how_to_decide(snapshot.task, last.job_uid)}. {ignored}".rstrip(),
         condition=api.DECISION_REQUIRED,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTask, Phase
 
 Ending = tuple[datetime, str]
@@ -26,13 +27,20 @@ class Entry:
     ending: Ending | None
     deletable: bool = True
     """Whether the task itself does not prevent its deletion: another run is not requested."""
+    attempted: bool = True
+    """Whether an attempt was made, or another cause than the total deadline ended it: only then is a failure
+    one of the type."""
 
     @classmethod
     def of(cls, task: AsyncTask, *, deletable: bool = True) -> "Entry":
         """Return what is counted of a task."""
         status = task.status
         ended = status.completion_time if status.phase.terminal else None
-        return cls(status.phase, status.shard, (ended, task.metadata.name) if ended else None, deletable)
+        attempted = status.reason != reasons.TOTAL_DEADLINE_EXCEEDED or any(
+            a.run == (status.run or 1) for a in status.attempts
+        )
+        ending = (ended, task.metadata.name) if ended else None
+        return cls(status.phase, status.shard, ending, deletable, attempted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ class Census:
             self._endings[entry.phase] = self._rebuilt(entry.phase)
         if entry.phase is Phase.SUCCEEDED:
             self.succeeded(entry.ending)
-        elif entry.phase is Phase.FAILED:
+        elif entry.phase is Phase.FAILED and entry.attempted:
             self._count_failure(uid, entry.ending)
 
     def _count_failure(self, uid: str, ending: Ending) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from asyncflow.core.attempt.identity import AttemptId
 
-EXIT_CODE = re.compile(r"\bfailed with exit code (\d+)\b")
+EXIT_CODE = re.compile(r"\bContainer (\S+) for pod \S+ failed with exit code (\d+)\b")
 """Part of the condition's message when an exit-code rule failed the Job (KEP-3329)."""
 
 POLICY_REASON = "PodFailurePolicy"
@@ -39,11 +39,19 @@ class Execution:
     reason: str = ""
     message: str = ""
     finish_time: datetime | None = None
+    exit_code: int | None = None
+    """The exit code in the Job's message, unless it is that of a sidecar."""
     has_pod: bool = False
     """Whether the Job controller has created its pod."""
     succeeded: int = 0
     stop_reason: str = ""
     stop_message: str = ""
+    suspended: bool = False
+    """Whether it is suspended (``spec.suspend``): its pods are deleted, and none is created meanwhile."""
+    was_suspended: bool = False
+    """Whether it is or has been suspended: its ``start_time`` is that of its last resumption."""
+    without_pod: bool = False
+    """Whether its pods were listed, with none found, while it existed and could create none any more."""
     never_bound: bool = False
     """Whether its only pod was deleted before it was bound to a node: no other pod will be created."""
     start_time: datetime | None = None
@@ -69,10 +77,9 @@ class Execution:
         return self.finished or self.ending or self.deleting
 
     @property
-    def exit_code(self) -> int | None:
-        """The exit code in the Job's message; None if no exit-code rule failed it."""
-        found = EXIT_CODE.search(self.message) if self.reason == POLICY_REASON else None
-        return int(found.group(1)) if found else None
+    def exit_reported(self) -> bool:
+        """Whether an exit code failed the Job: its kubelet has reported the end of the containers."""
+        return self.reason == POLICY_REASON and EXIT_CODE.search(self.message) is not None
 
     @property
     def disrupted(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.meta import parse_time
 from asyncflow.core.attempt.identity import AttemptId
-from asyncflow.core.views.execution import Execution
+from asyncflow.core.views.execution import EXIT_CODE, POLICY_REASON, Execution
 from asyncflow.core.views.fields import count, json_object, number, optional_time, task_uid
 
 
@@ -47,10 +47,13 @@ def execution_of_job(body: dict[str, Any]) -> Execution | None:
         reason=last.get("reason", ""),
         message=last.get("message", ""),
         finish_time=finish_time,
+        exit_code=_exit_code(body, last),
         deleted_unfinished=deleted is not None and (finish_time is None or finish_time >= deleted),
         has_pod=any(status.get(name) for name in ("active", "terminating", "succeeded", "failed"))
         or any((status.get("uncountedTerminatedPods") or {}).values()),
         succeeded=status.get("succeeded", 0),
+        suspended=bool((body.get("spec") or {}).get("suspend")),
+        was_suspended=any(c["type"] == "Suspended" for c in status.get("conditions") or ()),
         stop_reason=annotations.get(names.STOP_REASON_ANNOTATION, ""),
         stop_message=annotations.get(names.STOP_MESSAGE_ANNOTATION, ""),
         never_bound=names.NEVER_BOUND_ANNOTATION in annotations,
@@ -64,3 +67,14 @@ def execution_of_job(body: dict[str, Any]) -> Execution | None:
         lease_acquired=optional_time(lease.get("acquired")),
         lease_expires=optional_time(lease.get("expires")),
     )
+
+
+def _exit_code(body: dict[str, Any], condition: dict[str, Any]) -> int | None:
+    """Return the exit code in the message of a failed Job; None for that of a sidecar."""
+    found = EXIT_CODE.search(condition.get("message", ""))
+    if found is None or condition.get("reason") != POLICY_REASON:
+        return None
+    spec = (((body.get("spec") or {}).get("template") or {}).get("spec")) or {}
+    inits = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") != "Always"]
+    own = {c.get("name") for c in (*inits, *(spec.get("containers") or ()))}
+    return int(found.group(2)) if found.group(1) in own else None

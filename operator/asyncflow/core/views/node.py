@@ -18,6 +18,8 @@ class NodeView:
     out_of_service: bool
     read_at: datetime
     """When it was read."""
+    exists: bool = True
+    """Whether there is a Node of this name."""
 
     def rebooted_since(self, boot: str) -> bool:
         """Return whether the same machine has been rebooted since a boot (``systemUUID/bootID``)."""
@@ -26,6 +28,11 @@ class NodeView:
         return (
             bool(machine and boot_id and boot_id_before) and machine == before and boot_id != boot_id_before
         )
+
+
+def missing_node(name: str, now: datetime) -> NodeView:
+    """Return the view of a Node that does not exist: its kubelet reports to nobody."""
+    return NodeView(name, boot="", ready=False, out_of_service=False, read_at=now, exists=False)
 
 
 def node_view(body: dict[str, Any], now: datetime) -> NodeView:
