@@ -160,7 +160,7 @@ class LeaderTerm:
     def lock_changed(self, lock: LockId) -> None:
         """Note who holds a lock now."""
         held = self._state.lock(lock)
-        self._wake(self.admission.set_leased(lock, held.task_uid if held is not None else None))
+        self._wake(self.admission.set_lease_holder(lock, held.task_uid if held is not None else None))
         orphaned = held is not None and self._state.orphaned(held)
         if orphaned or lock in self._orphaned:
             self._wake(self.admission.waiting_for(lock))  # for them to say so, or to say so no more

@@ -80,7 +80,7 @@ class TaskReconciler:
         self._clear_blocker(uid)
         snapshot = self._snapshot(uid)
         if snapshot is None:
-            self._wake(self._admission.settle_everywhere(uid))
+            self._wake(self._admission.stop_expecting(uid))
             await self._locks.free_of_deleted(uid)
             self._forget(uid)
             return
@@ -90,7 +90,7 @@ class TaskReconciler:
         try:
             decision = self._decide(snapshot)
         finally:
-            self._wake(self._admission.settle(task.type_key, uid))
+            self._wake(self._admission.mark_evaluated(task.type_key, uid))
         if decision.release is not None:
             await self._locks.free(decision.release)
             self._queue.add(uid)  # its Job was kept as long as the lock was
@@ -125,8 +125,8 @@ class TaskReconciler:
         if decision.live:
             self._wake(self._admission.occupy(uid, task.type_key, lock))
         elif (start := decision.start) is not None:
-            place = rank(start.priority, start.since, task.metadata.name, uid)
-            claim = Claim(task.type_key, place, start.takes_token, lock)
+            task_rank = rank(start.priority, start.since, task.metadata.name, uid)
+            claim = Claim(task.type_key, task_rank, start.takes_token, lock)
             self._wake(other for other in self._admission.offer(uid, claim) if other != uid)
             gate = self._admission.gate(uid)
             if gate is not snapshot.gate and gate is not Gate.BUDGET:
