@@ -155,7 +155,7 @@ class SimulatedOperator:
         for coroutine, _ in self.running.values():
             coroutine.close()
         self.running.clear()
-        self.work = self.operator._work = None
+        self.work = self.operator._term = None
         return under_way
 
     def die(self) -> list[Request]:

@@ -52,7 +52,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         if claim.lock is not None:
             assert self.leases.get(claim.lock, uid) == uid, "let through to a key that another one holds"
             self.leases[claim.lock] = uid
-            self.admission.set_leased(claim.lock, uid)
+            self.admission.set_lease_holder(claim.lock, uid)
         self.tokens_used += claim.takes_token
         self.admission.occupy(uid, claim.type_key, claim.lock)
         self.live.add(uid)
@@ -66,7 +66,7 @@ class AdmissionMachine(RuleBasedStateMachine):
         self.admission.leave(uid, claim.type_key, claim.lock)
         if claim.lock is not None:
             del self.leases[claim.lock]
-            self.admission.set_leased(claim.lock, None)
+            self.admission.set_lease_holder(claim.lock, None)
 
     @rule(uid=st.sampled_from(UIDS))
     def withdraw(self, uid: str) -> None:
@@ -83,8 +83,8 @@ class AdmissionMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def lease_is_deleted_by_somebody(self, data: st.DataObject) -> None:
         lock = data.draw(st.sampled_from(sorted(self.leases)))
-        self.admission.set_leased(lock, None)
-        self.admission.set_leased(lock, self.leases[lock])
+        self.admission.set_lease_holder(lock, None)
+        self.admission.set_lease_holder(lock, self.leases[lock])
 
     @invariant()
     def never_more_than_the_limit(self) -> None:
@@ -153,7 +153,7 @@ class TestKeys:
         assert order == ["c", "a", "b"]
 
     def test_a_holder_without_a_job_is_continued_and_not_overtaken(self, admission: Admission) -> None:
-        admission.set_leased(KEYS[0], "late")
+        admission.set_lease_holder(KEYS[0], "late")
         admission.offer("urgent", claim_of("urgent", priority=9))
         assert admission.gate("urgent") is Gate.LOCK
         admission.offer("late", claim_of("late"))

@@ -135,7 +135,7 @@ def test_a_pod_that_is_looked_for_and_not_there_is_gone(state: ClusterState) -> 
     state.put_task(task_body())
     state.put_job(job_body())
     state.put_pod(pod_body(phase="Running"))
-    state.note_pods_listed("job-order-1-1", "uid-order-1", T0, there={"pod-order-1-1"})
+    state.note_pods_listed("job-order-1-1", "uid-order-1", T0, existing={"pod-order-1-1"})
     assert not state.pods_of("uid-order-1")[0].gone
     state.note_pods_listed("job-order-1-1", "uid-order-1", T0)
     assert state.pods_of("uid-order-1")[0].gone

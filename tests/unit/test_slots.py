@@ -77,9 +77,9 @@ class SlotsMachine(RuleBasedStateMachine):
     def settle(self, uid: str) -> None:
         if uid in self.expected:
             self.expected.discard(uid)
-            self.check(self.slots.settle(uid))
+            self.check(self.slots.mark_evaluated(uid))
         else:
-            assert self.slots.settle(uid) == []
+            assert self.slots.mark_evaluated(uid) == []
 
     @invariant()
     def agrees(self) -> None:
@@ -114,5 +114,5 @@ def test_priority_goes_before_age_and_age_before_the_name(
     slots.expect(["first", "second"])
     for uid, (priority, seconds, name) in (("second", second), ("first", first)):
         slots.offer(uid, rank(priority, T0 + timedelta(seconds=seconds), name, uid))
-    assert slots.settle("second") == []
-    assert slots.settle("first") == ["first"]
+    assert slots.mark_evaluated("second") == []
+    assert slots.mark_evaluated("first") == ["first"]

@@ -42,7 +42,7 @@ async def test_an_attempt_that_started_in_the_last_moment_is_not_stopped_for_not
     state: ClusterState,
 ) -> None:
     cluster: Any = Cluster()
-    with pytest.raises(Requeue, match="started after all"):
+    with pytest.raises(Requeue, match="has started since the decision"):
         await Stopper(cluster, state).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
     assert cluster.patched == []
     (seen,) = state.pods_of("uid-order-1")

@@ -9,7 +9,7 @@ import pytest
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
 from asyncflow.controller.cluster_state import ClusterState
-from asyncflow.controller.stuck import NODE_KNOWN_FOR, Governor
+from asyncflow.controller.stuck import NODE_MAX_AGE, Governor
 from asyncflow.core.scheduling.admission import Admission
 from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
 from support.builders import NAMESPACE, T0, at, context, job_body, pod_body, task_body
@@ -92,7 +92,7 @@ async def test_a_node_that_was_looked_at_again_is_news_though_it_is_as_it_was(wa
     """A boot goes on record only from a look after the pod's start."""
     watch.run_attempt("a", "poll", "n1")
     await watch.tick("poll", at=at(10))
-    again = T0 + NODE_KNOWN_FOR
+    again = T0 + NODE_MAX_AGE
     assert await watch.tick("poll", at=again) == set()
     assert await watch.tick("poll", at=again.replace(second=30)) == {"uid-a"}
 
@@ -102,7 +102,7 @@ async def test_every_type_hears_of_a_node_that_they_share(watch: Watch) -> None:
     watch.run_attempt("b", "mail", "n1")
     assert await watch.tick("poll", "mail", at=at(10)) == {"uid-a", "uid-b"}
     watch.cluster.boots["n1"] = "2"
-    later = (T0 + NODE_KNOWN_FOR).replace(second=30)
+    later = (T0 + NODE_MAX_AGE).replace(second=30)
     assert await watch.tick("poll", "mail", at=later) == {"uid-a", "uid-b"}
 
 
@@ -112,7 +112,7 @@ async def test_what_a_look_that_was_cut_off_has_seen_is_told_by_the_next(watch: 
     await watch.tick("poll", at=at(10))
     watch.cluster.boots["n1"] = "2"
     watch.cluster.fails_at = "n2"
-    later = (T0 + NODE_KNOWN_FOR).replace(second=30)
+    later = (T0 + NODE_MAX_AGE).replace(second=30)
     with pytest.raises(ApiUnreachable):
         await watch.tick("poll", at=later)
     watch.cluster.fails_at = ""

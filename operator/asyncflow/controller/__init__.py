@@ -1,1 +1,1 @@
-"""The reconcilers, the cluster state that they read, the governors and garbage collection."""
+"""The reconcilers, the cluster state that they read, the governors, and garbage collection."""

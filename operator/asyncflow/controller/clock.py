@@ -1,8 +1,8 @@
-"""The time."""
+"""The clock of the operator."""
 
 from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """Return the moment, with its time zone."""
+    """Return the current time, with its time zone."""
     return datetime.now(UTC)

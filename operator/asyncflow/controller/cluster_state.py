@@ -1,8 +1,8 @@
-"""The state: what is known of the cluster, with the indexes that the work needs.
+"""The cluster state: an in-memory copy of the cluster, with the indexes that the reconcilers need.
 
-It is filled by lists, by watch events and by the answers to our own writes, in whatever order they come: an
-object is replaced only by a newer one (resource versions are comparable: KEP-5504), and one that was deleted
-does not come back from an older list.
+It is updated from lists, watch events and the responses to the operator's own writes, in any order: an object
+is replaced only by a newer version of it (resource versions are comparable: KEP-5504), and a deleted object
+does not reappear from an older list.
 """
 
 import json
@@ -40,22 +40,22 @@ logger = logging.getLogger(__name__)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 CACHED_TASKS = 4096
-"""How many tasks are kept as objects, of 5 KiB each; the others as text, of half a KiB."""
+"""How many tasks are cached as objects, 5 KiB each; the others are serialized only, 0.5 KiB each."""
 
 Body = dict[str, Any]
 K = TypeVar("K")
 Uids = dict[str, None]
-"""Uids in the order in which they came."""
+"""Uids in insertion order."""
 
 
 class ClusterState:
-    """The cluster as the operator knows it.
+    """The cluster as last observed.
 
     Args:
-        task_changed: called with a task's uid when it, or a Job or pod of it, has changed.
-        type_changed: called with a type's namespace and name when it has changed, and whether its tasks have
-            to be looked at for that.
-        lock_changed: called with a lock's namespace and name when it was taken or freed.
+        task_changed: called with a task's uid when the task, or a Job or pod of it, has changed.
+        type_changed: called with a type's namespace and name when it has changed, and with whether the change
+            affects its tasks.
+        lock_changed: called with a lock's namespace and name when it was acquired or released.
     """
 
     def __init__(
@@ -80,46 +80,46 @@ class ClusterState:
         self._lock_uids: dict[LockId, str] = {}
         self._locks_of: defaultdict[str, Uids] = defaultdict(dict)
         self._nodes: dict[str, NodeView] = {}
-        self._asked: Uids = {}
+        self._run_requested: Uids = {}
         self._gone: set[str] = set()
         self._pods_listed_at: dict[str, datetime] = {}
 
-    # What is read
+    # Queries
 
     def task_type(self, key: TypeKey) -> TaskType | None:
-        """Return the type of that namespace and name."""
+        """Return the type with that namespace and name, if it exists."""
         uid = self._type_uids.get(key)
         return self._types.get(uid) if uid else None
 
     def type_keys(self) -> list[TypeKey]:
-        """Return namespace and name of every type."""
+        """Return the namespace and name of every type."""
         return list(self._type_uids)
 
     def census(self, key: TypeKey) -> Census:
-        """Return the tasks of a type, counted."""
+        """Return the census of a type's tasks."""
         return self._censuses[key]
 
     def keys_to_reconcile(self) -> Iterable[str]:
-        """Return the tasks for which something may be due: all but those that ended and left no Job."""
+        """Return the tasks for which work may be due: unfinished, with Jobs, or requested to run again."""
         for census in self._censuses.values():
             yield from census.unfinished()
         yield from list(self._jobs_of)
-        yield from list(self._asked)
+        yield from list(self._run_requested)
 
     def jobs_of(self, task_uid: str) -> list[Execution]:
-        """Return the Jobs of a task that are there or were not yet judged."""
+        """Return the Jobs of a task, including deleted ones that are still needed as evidence."""
         return [job for uid in self._jobs_of.get(task_uid, ()) if (job := self.jobs.get(uid)) is not None]
 
     def pods_of(self, task_uid: str) -> list[PodView]:
-        """Return the pods of a task, as far as they were seen; also such that are gone by now."""
+        """Return the pods of a task as last observed, including ones that no longer exist."""
         return [pod for uid in self._pods_of.get(task_uid, ()) if (pod := self._pods.get(uid)) is not None]
 
     def gone(self, job_uid: str) -> bool:
-        """Tell whether a Job that is remembered was deleted."""
+        """Return whether a Job that `jobs_of` still returns was deleted."""
         return job_uid in self._gone
 
     def lock(self, key: LockId) -> LockView | None:
-        """Return the lock of that namespace and name, if it is held."""
+        """Return the lock with that namespace and name, if it is held."""
         uid = self._lock_uids.get(key)
         return self.locks.get(uid) if uid else None
 
@@ -128,7 +128,7 @@ class ClusterState:
         return [lock for uid in self._locks_of.get(task_uid, ()) if (lock := self.locks.get(uid)) is not None]
 
     def lock_id(self, task: AsyncTask) -> LockId | None:
-        """Return which lock a task needs, if it has a lockKey."""
+        """Return the lock that a task needs, if it has a lockKey."""
         key = task.spec.lock_key
         return None if key is None else (task.metadata.namespace, lock_name(key))
 
@@ -139,7 +139,7 @@ class ClusterState:
         gate: Gate | None = None,
         last_create: datetime | None = None,
     ) -> Snapshot | None:
-        """Return all that is known of a task; None if there is no such task."""
+        """Return a snapshot of a task for `decide`; None if the task does not exist."""
         task = self.tasks.get(task_uid)
         if task is None:
             return None
@@ -149,7 +149,8 @@ class ClusterState:
         lock = self.lock(lock_id) if lock_id else None
         task_type, census = self.task_type(task.type_key), self.census(task.type_key)
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
-        where = {pod.node_name for pod in pods} | {a.node_name for a in task.status.attempts if a.node_name}
+        node_names = {pod.node_name for pod in pods}
+        node_names |= {a.node_name for a in task.status.attempts if a.node_name}
         return Snapshot(
             task=task,
             task_type=task_type,
@@ -166,23 +167,23 @@ class ClusterState:
             blocker=blocker,
             gate=gate,
             last_create=last_create,
-            nodes={name: self._nodes[name] for name in where if name in self._nodes},
+            nodes={name: self._nodes[name] for name in node_names if name in self._nodes},
             lock=lock,
             lock_orphaned=lock is not None and self.orphaned(lock),
         )
 
     def orphaned(self, lock: LockView) -> bool:
-        """Tell whether a lock's holder is of a task that is over, and there is no evidence of its end."""
+        """Return whether a lock's task has ended or was deleted, without evidence of its attempt's end."""
         jobs = self.jobs_of(lock.task_uid)
         gone = frozenset(job.uid for job in jobs if job.uid in self._gone)
         return is_orphaned(self.tasks.get(lock.task_uid), jobs, gone)
 
-    # What comes in
+    # Updates
 
     def put_task(self, body: Body) -> bool:
-        """Keep a task; tell whether that was news."""
+        """Store a task if it is newer than what is known; return whether it was stored."""
         uid, version = _identity(body)
-        if not self.tasks.is_news(uid, version):
+        if not self.tasks.is_newer(uid, version):
             return False
         try:
             task = AsyncTask.model_validate(body)
@@ -192,9 +193,9 @@ class ClusterState:
         self.tasks.put(uid, version, serialized(body), task)
         run_requested = task.status.phase.terminal and retry_now(task) is not None
         if run_requested:
-            self._asked[uid] = None
+            self._run_requested[uid] = None
         else:
-            self._asked.pop(uid, None)
+            self._run_requested.pop(uid, None)
         deletable = task.metadata.deletion_timestamp is None and not run_requested
         self.census(task.type_key).put(uid, Entry.of(task, deletable=deletable))
         self._forget_unneeded(uid)
@@ -202,9 +203,9 @@ class ClusterState:
         return True
 
     def drop_task(self, uid: str) -> None:
-        """Forget a task that was deleted; its Jobs are forgotten when they go."""
+        """Remove a deleted task; its Jobs are removed when they are deleted."""
         task = self.tasks.drop(uid)
-        self._asked.pop(uid, None)
+        self._run_requested.pop(uid, None)
         self._locks_changed(uid)
         if task is not None:
             self.census(task.type_key).drop(uid)
@@ -214,7 +215,7 @@ class ClusterState:
         self._task_changed(uid)
 
     def put_type(self, body: Body) -> bool:
-        """Keep a type; tell whether that was news."""
+        """Store a type if it is newer than what is known; return whether it was stored."""
         try:
             task_type = TaskType.model_validate(body)
         except ValidationError as error:
@@ -225,21 +226,21 @@ class ClusterState:
         if not self._types.put(meta.uid, int(meta.resource_version), task_type):
             return False
         key = (meta.namespace, meta.name)
-        _point(self._type_uids, key, meta.uid, self._types)
+        _index_newest(self._type_uids, key, meta.uid, self._types)
         if self._type_uids[key] != meta.uid:
-            return True  # a late event of a former type of this name
+            return True  # a late event of a deleted type with this name
         if before is None or dry_run_subject(before) != dry_run_subject(task_type):
             self._dry_run_generation[key] = meta.generation
         dry_run_generation = self._dry_run_generation[key]
         error_policy.restore_from_status(task_type, self.census(key))
-        concerned = before is None or matters_to_tasks(before, dry_run_generation) != matters_to_tasks(
+        affects_tasks = before is None or matters_to_tasks(before, dry_run_generation) != matters_to_tasks(
             task_type, dry_run_generation
         )
-        self._type_changed(key, concerned)
+        self._type_changed(key, affects_tasks)
         return True
 
     def drop_type(self, uid: str) -> None:
-        """Forget a type that was deleted."""
+        """Remove a deleted type."""
         task_type = self._types.drop(uid)
         if task_type is None:
             return
@@ -251,23 +252,23 @@ class ClusterState:
         self._type_changed(key, True)
 
     def put_job(self, body: Body) -> bool:
-        """Keep a Job of ours; tell whether that was news."""
-        if not self.jobs.is_news(*_identity(body)) or (job := execution_of_job(body)) is None:
+        """Store the Job of an attempt if it is newer than what is known; return whether it was stored."""
+        if not self.jobs.is_newer(*_identity(body)) or (job := execution_of_job(body)) is None:
             return False
         before = self.jobs.get(job.uid)
         if before is not None and before.has_pod and not job.has_pod:
-            job = replace(job, has_pod=True)  # it had one: that there is none now says nothing
+            job = replace(job, has_pod=True)  # it had one, even if its status no longer shows it
         self.jobs.put(job.uid, int(job.resource_version), job)
         if before is not None and replace(before, resource_version=job.resource_version) == job:
-            return True  # nothing in it is looked at
+            return True  # no field that the rules use has changed
         if before is not None and (job.finished, job.closed) != (before.finished, before.closed):
-            self._pods_listed_at.pop(job.uid, None)  # what was seen of its pods before does not tell its end
+            self._pods_listed_at.pop(job.uid, None)  # pods listed before do not show its end
         self._jobs_of[job.task_uid][job.uid] = None
         self._task_changed(job.task_uid)
         return True
 
     def drop_job(self, uid: str) -> None:
-        """Mark a Job as gone. It is remembered until its attempt is judged; its pods are evidence."""
+        """Mark a Job as deleted. It is kept, with its pods, as long as it is needed as evidence."""
         job = self.jobs.get(uid)
         if job is None:
             return
@@ -280,7 +281,7 @@ class ClusterState:
         self._task_changed(job.task_uid)
 
     def _needed(self, job: Execution) -> bool:
-        """Tell whether a Job that is gone is still needed as evidence: for its task, or for a lock."""
+        """Return whether a deleted Job is still needed as evidence: for its task, or for a lock."""
         if any(lock.attempt_number == job.attempt.number for lock in self.locks_of(job.task_uid)):
             return True
         task = self.tasks.get(job.task_uid)
@@ -291,7 +292,10 @@ class ClusterState:
         )
 
     def put_pod(self, body: Body) -> bool:
-        """Keep what is known of a pod of ours. A pod that is gone is kept as it was last seen."""
+        """Store the pod of an attempt if it is newer than what is known; return whether it was stored.
+
+        A deleted pod is kept as last observed.
+        """
         pod = pod_view(body)
         if pod is None or (pod.task_uid not in self.tasks and pod.job_uid not in self.jobs):
             return False
@@ -302,18 +306,18 @@ class ClusterState:
         return True
 
     def put_lock(self, body: Body) -> bool:
-        """Keep the Lease of a lock; tell whether that was news."""
+        """Store the Lease of a lock if it is newer than what is known; return whether it was stored."""
         lock = lock_view(body)
         if lock is None or not self.locks.put(lock.uid, int(lock.resource_version), lock):
             return False
         key = (lock.namespace, lock.name)
-        _point(self._lock_uids, key, lock.uid, self.locks)
+        _index_newest(self._lock_uids, key, lock.uid, self.locks)
         self._locks_of[lock.task_uid][lock.uid] = None
         self._lock_changed(key)
         return True
 
     def drop_lock(self, uid: str) -> None:
-        """Forget a lock that was freed, or that somebody deleted."""
+        """Remove a lock whose Lease was deleted, by the operator or by anyone else."""
         lock = self.locks.drop(uid)
         if lock is None:
             return
@@ -325,23 +329,25 @@ class ClusterState:
         self._lock_changed(key)
 
     def node(self, name: str) -> NodeView | None:
-        """Return what was last seen of a node."""
+        """Return a node as last read."""
         return self._nodes.get(name)
 
     def put_node(self, node: NodeView) -> None:
-        """Keep what was seen of a node."""
+        """Store a node."""
         self._nodes[node.name] = node
 
     def drop_node(self, name: str) -> None:
-        """Forget a node that is no more: it is no evidence."""
+        """Remove a deleted node: it is not evidence."""
         self._nodes.pop(name, None)
 
-    def note_pods_listed(self, job_uid: str, task_uid: str, now: datetime, there: Iterable[str] = ()) -> None:
-        """Note that a Job's pods were read, and which of them are there: the others are gone."""
+    def note_pods_listed(
+        self, job_uid: str, task_uid: str, now: datetime, existing: Iterable[str] = ()
+    ) -> None:
+        """Record that a Job's pods were listed, and the uids of those that exist: the others are gone."""
         self._pods_listed_at[job_uid] = now
         for pod in self.pods_of(task_uid):
-            if pod.job_uid == job_uid and pod.uid not in there and not pod.gone:
-                self._pods.amend(pod.uid, replace(pod, gone=True))
+            if pod.job_uid == job_uid and pod.uid not in existing and not pod.gone:
+                self._pods.update(pod.uid, replace(pod, gone=True))
         self._task_changed(task_uid)
 
     def retain(
@@ -352,7 +358,10 @@ class ClusterState:
         jobs: tuple[set[str], int] | None = None,
         locks: tuple[set[str], int] | None = None,
     ) -> int:
-        """Drop what complete lists, each with its version, no longer show; return how many that were."""
+        """Remove the objects that are missing in complete lists; return how many.
+
+        Each list is given by the uids in it and its resource version.
+        """
         dropped = 0
         for listed, table, drop in (
             (tasks, self.tasks, self.drop_task),
@@ -373,7 +382,7 @@ class ClusterState:
             self._lock_changed((lock.namespace, lock.name))
 
     def _forget_unneeded(self, task_uid: str) -> None:
-        """Forget Jobs that are gone and have nothing more to tell."""
+        """Remove deleted Jobs that are no longer needed as evidence."""
         for job in self.jobs_of(task_uid):
             if job.uid in self._gone and not self._needed(job):
                 self._forget_job(job)
@@ -393,8 +402,10 @@ class ClusterState:
                 _discard(self._pods_of, task_uid, uid)
 
 
-def _point(index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]) -> None:
-    """Let a name point to an object, unless it does to a newer one: events of older ones may come late."""
+def _index_newest(
+    index: dict[tuple[str, str], str], key: tuple[str, str], uid: str, table: Table[Any]
+) -> None:
+    """Map a name to an object, unless it maps to a newer one: events of older objects may arrive late."""
     current = index.get(key)
     if current is None or table.version(current) < table.version(uid):
         index[key] = uid
@@ -409,7 +420,7 @@ def _discard(index: defaultdict[K, Uids], key: K, value: str) -> None:
 
 
 def serialized(body: Body) -> bytes:
-    """Return a task's text, without what nobody here reads."""
+    """Return a task as JSON, without fields that the operator does not read."""
     meta = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
     if LAST_APPLIED in (meta.get("annotations") or ()):
         meta["annotations"] = {k: v for k, v in meta["annotations"].items() if k != LAST_APPLIED}
@@ -418,16 +429,16 @@ def serialized(body: Body) -> bytes:
         text = orjson.dumps(kept)
     except TypeError:  # an integer beyond 64 bits, which kopf's decoder lets through
         text = json.dumps(kept, separators=(",", ":")).encode()
-    return bytes(memoryview(text))  # a copy: orjson's own holds 4 KiB, however short it is
+    return bytes(memoryview(text))  # a copy: the result of orjson occupies at least 4 KiB
 
 
 def deserialized(text: bytes) -> AsyncTask:
-    """Return the task of that text."""
+    """Return the task of a serialized text."""
     return AsyncTask.model_validate(orjson.loads(text))
 
 
 def _identity(body: Body) -> tuple[str, int]:
-    """Return an object's uid and version."""
+    """Return an object's uid and resource version."""
     meta = body["metadata"]
     return meta["uid"], int(meta["resourceVersion"])
 

@@ -1,4 +1,4 @@
-"""What the parts of a leader's term share."""
+"""The dependencies that the parts of a leader term share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from asyncflow.kube.recorder import EventRecorder
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to every reconciler and governor of one term of leadership."""
+    """Passed to every reconciler and governor of one leader term."""
 
     client: ApiClient
-    """The way to the API server; its writes are gated by the leadership."""
+    """The API client; it rejects writes unless this operator leads."""
     state: ClusterState
-    """What is known of the cluster."""
+    """The cluster as last observed."""
     admission: Admission
-    """Who may start."""
+    """Decides which tasks may start."""
     recorder: EventRecorder
-    """Where events are posted."""
+    """Posts Kubernetes events."""
     garbage_collector: GarbageCollector
-    """Where objects are handed to be deleted."""
+    """Deletes objects in the background."""
     tasks: WorkQueue
     """Tasks to reconcile, by uid."""
     types: WorkQueue
     """TaskTypes to reconcile, by ``namespace/name``."""
     clock: Callable[[], datetime]
-    """The time, with its zone."""
+    """Returns the current time, with its time zone."""

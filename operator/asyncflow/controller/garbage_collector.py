@@ -1,4 +1,4 @@
-"""Deletion of what is not needed any more: in the background, one object at a time, at a bounded rate."""
+"""Deletes objects that are no longer needed: in the background, one at a time, at a bounded rate."""
 
 import asyncio
 import logging
@@ -10,30 +10,30 @@ from asyncflow.kube.client import JOBS, ApiClient, ApiError, ApiUnreachable, Not
 logger = logging.getLogger(__name__)
 
 PAUSE_AFTER_ERROR = 5.0
-"""Seconds without deletions after an error of the API server."""
+"""Seconds without deletions after a failed one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """An object to delete, if it is still as it was when that was decided."""
+    """An object to delete, unless it has changed since that was decided."""
 
     resource: Resource
     namespace: str
     name: str
     uid: str
     version: str | None = None
-    """Delete it in this version only."""
+    """If set, the object is deleted only in this resource version."""
 
 
 class GarbageCollector:
-    """Deletes Jobs that have served their time, and tasks that retention has put on record as removed.
+    """Deletes finished Jobs, and tasks whose retention has ended.
 
-    Nothing is lost with what it has still to do: whoever asked for it asks again.
+    Pending deletions are kept in memory only: after a restart, the reconcilers request them again.
 
     Args:
-        client: the way to the API server.
-        state: what is known of the cluster; it learns of each deletion.
-        per_second: how many objects are deleted in a second, at most.
+        client: the API client.
+        state: the cluster state, which is updated after a deletion.
+        per_second: how many objects are deleted per second, at most.
     """
 
     def __init__(self, client: ApiClient, state: ClusterState, *, per_second: float) -> None:
@@ -41,39 +41,39 @@ class GarbageCollector:
         self._state = state
         self._pause = 1 / per_second
         self._due: dict[str, Deletion] = {}
-        self._some = asyncio.Event()
+        self._not_empty = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._due)
 
     def add(self, deletion: Deletion) -> None:
-        """Have an object deleted, in its turn."""
+        """Queue an object for deletion."""
         self._due[deletion.uid] = deletion
-        self._some.set()
+        self._not_empty.set()
 
     async def run(self) -> None:
         """Delete until cancelled."""
         clock = asyncio.get_running_loop().time
         while True:
             if not self._due:
-                self._some.clear()
-                await self._some.wait()
-            began = clock()
+                self._not_empty.clear()
+                await self._not_empty.wait()
+            start = clock()
             try:
                 await self.delete_one()
             except (ApiError, ApiUnreachable, NotLeading) as error:
-                logger.warning("failed to delete an object, retrying: %s", error)
+                logger.warning("failed to delete object, retrying: %s", error)
                 await asyncio.sleep(PAUSE_AFTER_ERROR)
-            await asyncio.sleep(max(0.0, began + self._pause - clock()))
+            await asyncio.sleep(max(0.0, start + self._pause - clock()))
 
     async def delete_one(self) -> None:
-        """Delete the object that has waited longest; one that has changed meanwhile is left as it is.
+        """Delete the object that has waited longest; one that has changed since is not deleted.
 
         Raises:
-            ApiError, ApiUnreachable, NotLeading: it was not deleted, or nobody knows; it is tried again.
+            ApiError, ApiUnreachable, NotLeading: the deletion failed or its result is unknown; it is retried.
         """
         uid, deletion = next(iter(self._due.items()))
-        self._due[uid] = self._due.pop(uid)  # behind the others: what can't be deleted does not hold them up
+        self._due[uid] = self._due.pop(uid)  # to the end: a failing deletion must not block the others
         gone = False
         try:
             await self._client.delete(
@@ -87,4 +87,4 @@ class GarbageCollector:
         if deletion.resource is JOBS:
             self._state.drop_job(uid)
         elif gone:
-            self._state.drop_task(uid)  # else its deletion is on its way, unless a finalizer keeps it
+            self._state.drop_task(uid)  # otherwise the watch reports it, once no finalizer is left

@@ -1,4 +1,4 @@
-"""What an operator does while it leads. Nothing of it outlives the term: the next begins from scratch."""
+"""One term of leadership: everything that an operator runs while it leads. Each term starts from scratch."""
 
 import asyncio
 import logging
@@ -26,17 +26,18 @@ logger = logging.getLogger(__name__)
 
 TYPE_WORKERS = 2
 
-LOOK_PAUSE = 2.0
-"""Seconds between two looks at running attempts, at least; and ten times what a look takes."""
+CHECK_PAUSE = 2.0
+"""Seconds between two checks of running attempts, at least; it is at least ten times as long as a check."""
 
 
 class LeaderTerm:
-    """Queues, alarms, admission and reconcilers of one term of leadership.
+    """The work queues, admission, reconcilers and governors of one term of leadership.
 
     Args:
-        client: the way to the API server; its writes are gated by the leadership.
-        state: what is known of the cluster, just read.
-        settings: how the operator runs.
+        client: the API client; it rejects writes unless this operator leads.
+        state: the cluster state, just synced.
+        settings: the settings of the operator.
+        clock: returns the current time, with its time zone.
     """
 
     def __init__(
@@ -75,13 +76,13 @@ class LeaderTerm:
 
     @property
     def failure(self) -> str | None:
-        """What has ended that should not have."""
+        """Which of the term's loops has failed, if any: the operator must be restarted."""
         return self._failure
 
-    # Its life
+    # Start and stop
 
     def begin(self) -> None:
-        """Take up everything that the store knows: live attempts hold their slots before anyone asks."""
+        """Queue all known objects; live attempts occupy their slots before any task is evaluated."""
         for job in self._state.jobs.values():
             if not job.finished and not self._state.gone(job.uid):
                 task = self._state.tasks.get(job.task_uid)
@@ -93,11 +94,11 @@ class LeaderTerm:
         for uid in self._state.keys_to_reconcile():
             self.tasks.add(uid)
         for key in self._state.type_keys():
-            self.type_changed(key, True)  # its tasks are known now: all of them ask before one is let in
+            self.type_changed(key, True)  # now that its tasks are known: all are evaluated before one starts
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[list["asyncio.Task[None]"]]:
-        """Work until the block ends. What is in flight then is cut off: `finish` before, to let it end."""
+        """Run until the block ends, then cancel what is in flight; call `finish` first to let it complete."""
         tasks = [
             asyncio.create_task(self._guard(name, work), name=name)
             for name, work in (
@@ -105,7 +106,7 @@ class LeaderTerm:
                 ("types", self.types.run()),
                 ("tasks", self.tasks.run()),
                 ("garbage collector", self.garbage_collector.run()),
-                ("running attempts", self._check_asked()),
+                ("running attempts", self._check_requested()),
                 ("stuck-task governor", self._every(self._settings.stuck_seconds, self._govern_all)),
                 ("split governor", self._every(self._settings.split_seconds, self._split_all)),
                 ("roll governor", self._every(self._settings.roll_seconds, self._roll_all)),
@@ -119,7 +120,7 @@ class LeaderTerm:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def finish(self, tasks: list["asyncio.Task[None]"], seconds: float) -> None:
-        """Take up no more work, and let what is in flight end within so many seconds."""
+        """Start no more reconciliations, and wait up to so many seconds for those in flight."""
         self.tasks.stop()
         self.types.stop()
         await asyncio.wait([t for t in tasks if t.get_name() in ("types", "tasks")], timeout=seconds)
@@ -138,19 +139,19 @@ class LeaderTerm:
             self._failure = f"{name} failed, restart required: {error!r}"
             logger.exception("%s failed, restart required", name)
 
-    # What has changed
+    # Changes
 
     def task_changed(self, uid: str) -> None:
-        """Have a task looked at."""
+        """Queue a task."""
         self.tasks.add(uid)
 
-    def type_changed(self, key: TypeKey, concerned: bool) -> None:
-        """Have a type looked at, and all its tasks that have not ended if it concerns them.
+    def type_changed(self, key: TypeKey, affects_tasks: bool) -> None:
+        """Queue a type, and all its unfinished tasks if the change affects them.
 
-        A change of the limit concerns nobody who waits: it takes hold at once.
+        A change of the concurrency limit does not: it takes effect at once.
         """
         task_type = self._state.task_type(key)
-        tasks = self._state.census(key).unfinished() if concerned else []
+        tasks = self._state.census(key).unfinished() if affects_tasks else []
         self.admission.expect(key, tasks)
         if task_type is not None:
             self._wake(self.admission.set_limit(key, task_type.spec.max_concurrent))
@@ -158,45 +159,45 @@ class LeaderTerm:
         self.types.add("/".join(key))
 
     def lock_changed(self, lock: LockId) -> None:
-        """Note who holds a lock now."""
+        """Update the holder of a lock, and wake the tasks that this affects."""
         held = self._state.lock(lock)
-        self._wake(self.admission.set_leased(lock, held.task_uid if held is not None else None))
+        self._wake(self.admission.set_lease_holder(lock, held.task_uid if held is not None else None))
         orphaned = held is not None and self._state.orphaned(held)
         if orphaned or lock in self._orphaned:
-            self._wake(self.admission.waiting_for(lock))  # for them to say so, or to say so no more
+            self._wake(self.admission.waiting_for(lock))  # their statuses report orphaned locks
         (self._orphaned.add if orphaned else self._orphaned.discard)(lock)
 
     # The governors
 
     async def govern(self, key: TypeKey) -> None:
-        """Look after the running attempts of a type."""
+        """Check the running attempts of a type."""
         try:
             await self._governor.tick(key)
         except (ApiError, ApiUnreachable) as error:
             logger.warning("failed to check running attempts of TaskType %s: %s", "/".join(key), error)
 
     def request(self, key: TypeKey, due: Due) -> None:
-        """Request that a type's shards are split or rolled, and its tasks counted."""
+        """Request a split or a roll of a type's shards; a roll also counts its tasks."""
         self._types.request(key, due)
 
     def _find_pods(self, key: TypeKey) -> None:
         self._to_check[key] = None
         self._check.set()
 
-    async def _check_asked(self) -> None:
-        """Look at the running attempts of types, one after the other: one list for all that ask meanwhile."""
+    async def _check_requested(self) -> None:
+        """Check the running attempts of the requested types; requests made meanwhile share the next check."""
         clock = asyncio.get_running_loop().time
         while True:
             await self._check.wait()
             self._check.clear()
             keys, self._to_check = list(self._to_check), {}
-            began = clock()
+            start = clock()
             for key in keys:
                 await self.govern(key)
-            await asyncio.sleep(max(LOOK_PAUSE, 10 * (clock() - began)))
+            await asyncio.sleep(max(CHECK_PAUSE, 10 * (clock() - start)))
 
     def _govern_all(self) -> None:
-        for key in self.admission.live_types():  # also of types that are no more
+        for key in self.admission.live_types():  # including deleted types
             self._find_pods(key)
 
     def _split_all(self) -> None:
@@ -212,10 +213,10 @@ class LeaderTerm:
             self.tasks.add(uid)
 
     async def reconcile_task(self, uid: str) -> None:
-        """Do for a task what is due now."""
+        """Reconcile a task."""
         await self._tasks.reconcile(uid)
 
     async def reconcile_type(self, key: str) -> None:
-        """Do for a type, by ``namespace/name``, what is due now."""
+        """Reconcile a type, given as ``namespace/name``."""
         namespace, _, name = key.partition("/")
         await self._types.reconcile((namespace, name))

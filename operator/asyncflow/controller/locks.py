@@ -1,4 +1,4 @@
-"""Locks: taken before a Job is made, freed when its attempt is proven dead."""
+"""Locks: acquired before a Job is created, released when its attempt is proven dead."""
 
 import logging
 
@@ -17,10 +17,12 @@ logger = logging.getLogger(__name__)
 
 
 class Locks:
-    """The Leases that are locks. Taking one is its creation, freeing it its deletion: both compare and swap.
+    """The Leases that serve as locks.
 
-    The fencing token is the version that the API server gives the Lease when it is made: it only grows, also
-    from one Lease to the next (resource versions are comparable: KEP-5504).
+    A lock is acquired by creating its Lease and released by deleting it; each is a compare-and-swap.
+
+    The fencing token is the resource version that the API server assigns to the Lease when it is created: it
+    only increases, also from one Lease to the next (resource versions are comparable: KEP-5504).
     """
 
     def __init__(self, context: Context) -> None:
@@ -28,8 +30,11 @@ class Locks:
         self._state = context.state
         self._clock = context.clock
 
-    async def take(self, task: AsyncTask, start: StartAttempt) -> tuple[LockView, bool]:
-        """Take the lock of an attempt that is about to start, or go on with it; tell whether it is new.
+    async def acquire(self, task: AsyncTask, start: StartAttempt) -> tuple[LockView, bool]:
+        """Acquire the lock for an attempt that is about to start, or return the one that it holds already.
+
+        Returns:
+            The lock, and whether no Lease was known for it before.
 
         Raises:
             Requeue: another attempt holds it.
@@ -66,42 +71,44 @@ class Locks:
             },
         }
         try:
-            made = await self._client.create(LEASES, namespace, body)
+            created = await self._client.create(LEASES, namespace, body)
         except ApiError as error:
             if not error.already_exists:
                 raise
             try:
-                made = await self._client.get(LEASES, namespace, name)
-            except ApiError as gone:
-                if gone.not_found:
-                    raise Requeue(f"lock {name} was freed just now") from gone
+                created = await self._client.get(LEASES, namespace, name)
+            except ApiError as get_error:
+                if get_error.not_found:
+                    raise Requeue(f"lock {name} was released meanwhile") from get_error
                 raise
-        self._state.put_lock(made)
+        self._state.put_lock(created)
         held = self._state.lock((namespace, name))
         if held is None:
-            raise Requeue(f"Lease {name} is not a lock of ours, or is being deleted")
+            raise Requeue(f"Lease {name} is not a lock of asyncflow, or is being deleted")
         return held
 
-    async def free(self, lock: ReleaseLock) -> None:
-        """Free a lock, if it is still the one that was seen."""
+    async def release(self, lock: ReleaseLock) -> None:
+        """Release a lock, on the condition that its Lease has not changed since the decision.
+
+        Raises:
+            Requeue: the Lease has changed.
+        """
         try:
             await self._client.delete(
                 LEASES, lock.namespace, lock.name, uid=lock.uid, version=lock.resource_version
             )
         except ApiError as error:
             if error.conflict:
-                raise Requeue(f"Lease {lock.name} has changed meanwhile") from error
+                raise Requeue(f"Lease {lock.name} has changed since the decision") from error
             if not error.not_found:
                 raise
         self._state.drop_lock(lock.uid)
 
-    async def free_of_deleted(self, task_uid: str) -> None:
-        """Free the locks of a task that was deleted, where its Job or pod is evidence of the end."""
+    async def release_of_deleted(self, task_uid: str) -> None:
+        """Release the locks of a deleted task whose attempts are proven dead by their Jobs or pods."""
         jobs, pods = self._state.jobs_of(task_uid), self._state.pods_of(task_uid)
         gone = frozenset(job.uid for job in jobs if self._state.gone(job.uid))
         for lock in self._state.locks_of(task_uid):
             if free_after_deletion(lock, jobs, pods, gone):
-                logger.info(
-                    "released lock %s: the task of its holder was deleted, and the attempt is dead", lock.name
-                )
-                await self.free(release(lock))
+                logger.info("releasing lock %s: its task was deleted and the attempt is dead", lock.name)
+                await self.release(release(lock))

@@ -1,4 +1,4 @@
-"""The operator as a whole: its state, its leadership, its start and its stop."""
+"""The operator: cluster state, leader election, startup and shutdown."""
 
 import asyncio
 import logging
@@ -28,14 +28,14 @@ from asyncflow.settings import Settings
 logger = logging.getLogger(__name__)
 
 RESYNC_CHECK = 5.0
-"""Seconds between looks whether requests were left unanswered."""
+"""Seconds between checks whether a resync is due."""
 
 START_PAUSE = 2.0
-"""Seconds between tries to read the cluster when the work begins."""
+"""Seconds between attempts to list resources at the start."""
 
 
 class Operator:
-    """The state, which is kept warm at all times, and the work, which is done while this operator leads."""
+    """The cluster state, which is always kept up to date, and the leader term while this operator leads."""
 
     def __init__(
         self,
@@ -69,33 +69,33 @@ class Operator:
             [Reflector(self.client, source, namespace) for namespace in self._namespaces]
             for source in (self.sources.jobs, self.sources.pods)
         )
-        self._list_time = -math.inf
-        self._read_time = -math.inf
-        self._missed_then = 0
-        self._work: LeaderTerm | None = None
+        self._listed_at = -math.inf
+        self._synced_at = -math.inf
+        self._missed_at_sync = 0
+        self._term: LeaderTerm | None = None
         self._failure: str | None = None
         self._stopping = False
 
-    # How it fares
+    # Health
 
     def alive(self) -> str | None:
-        """Return what is wrong beyond repair: a part of the operator that has ended."""
-        return self._failure or (self._work.failure if self._work is not None else None)
+        """Return why the operator must be restarted; None if it is healthy."""
+        return self._failure or (self._term.failure if self._term is not None else None)
 
     def ready(self) -> str | None:
-        """Return what is missing until work is done, by this operator or by the one that it stands by for."""
-        if self._work is not None or self.elector.standing_by:
+        """Return why neither this operator nor the one that it stands by for is ready; None if one is."""
+        if self._term is not None or self.elector.standing_by:
             return None
-        return "reading the cluster" if self.elector.leading else "waiting for the leader's Lease"
+        return "waiting for the initial sync" if self.elector.leading else "waiting for the leader Lease"
 
-    # Its life
+    # Leadership
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Lead and work, or stand by, until the block ends; then finish what is in flight."""
+        """Lead or stand by until the block ends; then finish what is in flight and release the Lease."""
         leading = asyncio.create_task(self._lead_and_stand_by(), name="leadership")
         following = [reflector.follow() for reflector in (*self._jobs, *self._pods)]
-        reading = [asyncio.create_task(self._guard(work)) for work in (self._keep_reading(), *following)]
+        reading = [asyncio.create_task(self._guard(work)) for work in (self._resync_when_due(), *following)]
         try:
             yield
         finally:
@@ -118,9 +118,9 @@ class Operator:
             logger.exception("leader election failed, restart required")
 
     async def _lead(self) -> None:
-        """Read the cluster and work, until the leadership is lost."""
-        keeping = asyncio.create_task(self.elector.keep(), name="keep the lease")
-        working = asyncio.create_task(self._do_work(), name="work")
+        """Sync and run a leader term, until the leadership is lost."""
+        keeping = asyncio.create_task(self.elector.keep(), name="renew leader Lease")
+        working = asyncio.create_task(self._run_term(), name="leader term")
         try:
             await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -131,28 +131,28 @@ class Operator:
         if working.done() and not working.cancelled() and (error := working.exception()) is not None:
             raise error
 
-    async def _do_work(self) -> None:
-        work = await self.take_over()
+    async def _run_term(self) -> None:
+        term = await self.take_over()
         logger.info("leading: %d tasks, %d Jobs", len(self.state.tasks), len(self.state.jobs))
         try:
-            async with work.running() as tasks:
+            async with term.running() as tasks:
                 try:
                     await asyncio.Event().wait()
                 finally:
                     if self._stopping:
                         logger.info("stopping: finishing in-flight work")
-                        await work.finish(tasks, self.settings.stop_seconds)
+                        await term.finish(tasks, self.settings.stop_seconds)
         finally:
-            self._work = None
+            self._term = None
 
     async def take_over(self) -> LeaderTerm:
-        """Read the cluster, whatever the store knew before, and take up the work on what is there."""
+        """List all resources, whatever the state of the standby was, and begin a leader term."""
         await self._sync_until_done()
-        self._work = LeaderTerm(self.client, self.state, self.settings, self._clock)
-        self._work.begin()
-        return self._work
+        self._term = LeaderTerm(self.client, self.state, self.settings, self._clock)
+        self._term.begin()
+        return self._term
 
-    # Reading the cluster
+    # Sync
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -161,13 +161,13 @@ class Operator:
             self._failure = f"watch loop failed, restart required: {error!r}"
             logger.exception("watch loop failed, restart required")
 
-    async def _keep_reading(self) -> None:
-        """List everything from time to time: soon, if changes were missed, or a request had no answer."""
+    async def _resync_when_due(self) -> None:
+        """List all resources periodically; soon, if changes were missed or a request was not answered."""
         while True:
             await asyncio.sleep(min(self.settings.resync_seconds, RESYNC_CHECK))
-            due = time.monotonic() >= self._read_time + self.settings.resync_seconds
-            listed = self._list_time >= self._read_time
-            if not (due or listed) and self._missed == self._missed_then:
+            due = time.monotonic() >= self._synced_at + self.settings.resync_seconds
+            listed = self._listed_at >= self._synced_at
+            if not (due or listed) and self._missed == self._missed_at_sync:
                 continue
             try:
                 await self._sync()
@@ -175,28 +175,27 @@ class Operator:
                 logger.warning("failed to list resources, retrying: %s", error)
 
     def listed(self) -> None:
-        """Note that kopf has listed a resource: another comparison is due.
+        """Record that kopf has listed a resource: a resync is due.
 
-        What was deleted between the last comparison and that list, kopf does not tell.
+        kopf does not report objects that were deleted between the last resync and its list.
         """
-        self._list_time = time.monotonic()
+        self._listed_at = time.monotonic()
 
     async def until_served(self) -> None:
-        """Wait until the API server serves asyncflow's resources: kopf looks for them once."""
+        """Wait until the API server serves asyncflow's resources: kopf looks for them only once."""
         while True:
             try:
                 missing = {TASKS.plural, TYPES.plural} - await self.client.served(names.GROUP, names.VERSION)
                 if not missing:
                     return
-                logger.warning(
-                    "the API server does not serve %s%s", " and ".join(sorted(missing)), INSTALL_CRDS
-                )
+                logger.warning("API server does not serve %s%s", " and ".join(sorted(missing)), INSTALL_CRDS)
             except (ApiError, ApiUnreachable) as error:
-                logger.warning("failed to list resources, retrying: %s%s", error, _advice(error))
+                logger.warning("failed to discover API resources, retrying: %s%s", error, _advice(error))
             await asyncio.sleep(START_PAUSE)
 
     @property
     def _missed(self) -> int:
+        """How often changes may have been missed: watches that were relisted, requests without an answer."""
         lost = sum(reflector.lost for reflector in (*self._jobs, *self._pods))
         return lost + self.client.unanswered + self._lease_client.unanswered
 
@@ -209,49 +208,49 @@ class Operator:
                 await asyncio.sleep(START_PAUSE)
 
     async def _sync(self) -> None:
-        """Compare the store with full lists: what a watch missed is put right, deletions above all."""
-        self._read_time, self._missed_then = time.monotonic(), self._missed
+        """Compare the cluster state with full lists, to correct what watches missed, especially deletions."""
+        self._synced_at, self._missed_at_sync = time.monotonic(), self._missed
         try:
             sources = self.sources
             read = {
                 "types": await self._read(sources.tasktypes),
                 "tasks": await self._read(sources.asynctasks),
-                "jobs": _joined([await jobs.read() for jobs in self._jobs]),
+                "jobs": _merged([await jobs.read() for jobs in self._jobs]),
                 "locks": await self._read(sources.leases),
             }
             for pods in self._pods:
-                await pods.read()  # last: those of tasks and Jobs that are not known are not kept
+                await pods.read()  # last: pods of unknown tasks and Jobs are not stored
         except BaseException:
-            self._read_time = -math.inf  # cut off: it has still to be done
+            self._synced_at = -math.inf  # incomplete: the resync is still due
             raise
         dropped = self.state.retain(**read)
         if dropped:
             logger.info("resync dropped %d objects deleted while the watch was down", dropped)
 
     async def _read(self, source: Source) -> tuple[set[str], int]:
-        """Read all objects of a resource; return their uids and the version of the list."""
-        return _joined([await source.read(self.client, namespace) for namespace in self._namespaces])
+        """Read all objects of a resource; return their uids and the resource version of the list."""
+        return _merged([await source.read(self.client, namespace) for namespace in self._namespaces])
 
-    # What has changed
+    # Changes
 
     def _task_changed(self, uid: str) -> None:
-        if self._work is not None:
-            self._work.task_changed(uid)
+        if self._term is not None:
+            self._term.task_changed(uid)
 
-    def _type_changed(self, key: TypeKey, concerned: bool) -> None:
-        if self._work is not None:
-            self._work.type_changed(key, concerned)
+    def _type_changed(self, key: TypeKey, affects_tasks: bool) -> None:
+        if self._term is not None:
+            self._term.type_changed(key, affects_tasks)
 
     def _lock_changed(self, lock: LockId) -> None:
-        if self._work is not None:
-            self._work.lock_changed(lock)
+        if self._term is not None:
+            self._term.lock_changed(lock)
 
 
 INSTALL_CRDS = ". Are the CRDs installed? kubectl apply -f crds/"
 
 
-def _joined(parts: list[tuple[set[str], int]]) -> tuple[set[str], int]:
-    """Put the lists of several namespaces together."""
+def _merged(parts: list[tuple[set[str], int]]) -> tuple[set[str], int]:
+    """Merge the lists of several namespaces; the result has the lowest of their versions."""
     return set[str]().union(*(uids for uids, _ in parts)), min(version for _, version in parts)
 
 

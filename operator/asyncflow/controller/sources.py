@@ -1,4 +1,4 @@
-"""What the cluster state is filled from."""
+"""The resources from which the cluster state is updated."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from asyncflow.kube.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The resources that the operator follows, each named as the API server names it."""
+    """The resources that the operator watches, each under its plural name."""
 
     asynctasks: Source
     tasktypes: Source
@@ -20,13 +20,13 @@ class Sources:
 
     @classmethod
     def of(cls, state: ClusterState) -> "Sources":
-        """Return the sources that fill a cluster state."""
+        """Return the sources that update a cluster state."""
         return cls(
             asynctasks=Source(TASKS, state.put_task, state.drop_task),
             tasktypes=Source(TYPES, state.put_type, state.drop_type),
             jobs=Source(JOBS, state.put_job, state.drop_job, labels=names.OURS),
             leases=Source(LEASES, state.put_lock, state.drop_lock, labels=names.LOCKS),
-            # A pod that is gone is still evidence; one without Job or record is an attempt, too.
+            # Deleted pods are kept: they are evidence. A pod without Job and record is an attempt, too.
             pods=Source(
                 PODS,
                 state.put_pod,

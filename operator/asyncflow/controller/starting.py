@@ -1,4 +1,4 @@
-"""Starts attempts: takes the lock, then creates the Job, whose name is the claim."""
+"""Starts attempts: acquires the lock, then creates the Job, whose name is the claim."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from asyncflow.kube.queue import Requeue
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The Job of the attempt exists and is this task's."""
+    """The Job of the attempt exists and belongs to this task."""
 
     job: Body
 
@@ -33,7 +33,7 @@ class Starter:
         self._locks = locks
 
     async def start(self, task: AsyncTask, start: StartAttempt) -> Started | Refused | Unknown:
-        """Create the attempt's Job, or find that it exists already.
+        """Create the attempt's Job, unless it exists already.
 
         Raises:
             Requeue: the decision to start is out of date.
@@ -46,7 +46,7 @@ class Starter:
         token, lock, new = None, None, False
         try:
             if start.lock_key is not None:
-                lock, new = await self._locks.take(task, start)
+                lock, new = await self._locks.acquire(task, start)
                 token = lock.token
             job = attempt_job(
                 task,
@@ -64,11 +64,11 @@ class Starter:
                 return await self._existing_job(task, start.attempt.job_name(task.metadata.name))
             result = read_refusal(error.status, error.message)
         if isinstance(result, Refused) and result.final and lock is not None and new:
-            await self._locks.free(release(lock))  # no Job was created, and no other create is in flight
+            await self._locks.release(release(lock))  # no Job was created, and no other create is in flight
         return result
 
     async def _existing_job(self, task: AsyncTask, name: str) -> Started | Refused | Unknown:
-        """Return the Job of this name if it is the attempt's, or why it blocks the start."""
+        """Return the Job with this name if it is the attempt's, or else why it blocks the start."""
         try:
             body = await self._client.get(JOBS, task.metadata.namespace, name)
         except ApiUnreachable as error:
@@ -80,10 +80,11 @@ class Starter:
         job = execution_of_job(body)
         if job is None:
             message = (
-                f"Job {name} exists and is not asyncflow's: delete it, or create the task under another name"
+                f"Job {name} exists and is not managed by asyncflow: "
+                "delete it, or create the task under another name"
             )
             return Refused(reasons.JOB_NAME_CONFLICT, message, Scope.TASK, final=False)
         if job.task_uid != task.metadata.uid or job.deleting:
-            message = f"Job {name} of an earlier task of this name still exists"
+            message = f"Job {name} of an earlier task with this name still exists"
             return Refused(reasons.PREVIOUS_JOB_TERMINATING, message, Scope.TASK, final=False)
         return Started(body)

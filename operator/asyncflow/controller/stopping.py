@@ -1,4 +1,4 @@
-"""How an attempt is ended from outside."""
+"""Stops attempts before they end on their own."""
 
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
@@ -8,25 +8,26 @@ from asyncflow.core.lifecycle.outcome import STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, PODS, ApiClient, ApiError, Body
 from asyncflow.kube.queue import Requeue
 
-ENDED = ("Failed", "Succeeded")
+TERMINAL_PHASES = ("Failed", "Succeeded")
 
 
 class Stopper:
-    """Stops attempts at their nodes, so that their pods stay as witnesses."""
+    """Stops attempts on their nodes, so that their pods remain as evidence."""
 
     def __init__(self, client: ApiClient, state: ClusterState) -> None:
         self._client = client
         self._state = state
 
     async def stop(self, task: AsyncTask, stop: StopJob) -> None:
-        """End an attempt at its node, by the pod's own deadline.
+        """Stop an attempt on its node, by a deadline on the pod itself.
 
-        So its pod stays until its Job is deleted; a pod that the Job controller stops is deleted with all
-        that it could tell. A pod that no node has is deleted, on the condition that it is still so: that is
-        put on record on the Job, which makes no other. A Job without a pod is stopped by its own deadline.
+        The pod then remains until its Job is deleted; a pod that the Job controller stops is deleted together
+        with its evidence. A pod that is not bound to a node is deleted, on the condition that it is still
+        unbound; this is recorded on the Job, which creates no other pod. A Job without a pod is stopped by
+        its own deadline.
 
         Raises:
-            Requeue: what was known of its pods is out of date.
+            Requeue: the pods have changed since the decision.
         """
         annotations = {names.STOP_REASON_ANNOTATION: stop.reason}
         if stop.message:
@@ -36,20 +37,20 @@ class Stopper:
         if stop.reason == STOP_NOT_STARTED and any(pod["status"].get("startTime") for pod in pods):
             for pod in pods:
                 self._state.put_pod(pod)
-            raise Requeue(f"{stop.name} has started after all")
+            raise Requeue(f"pod of Job {stop.name} has started since the decision")
         bound = [pod for pod in pods if pod["spec"].get("nodeName")]
         if not bound:
             body["spec"] = {"activeDeadlineSeconds": 1}
         for pod in pods:
-            if pod in bound and pod["status"].get("phase") not in ENDED:
-                await self._end_at_its_node(task, pod)
+            if pod in bound and pod["status"].get("phase") not in TERMINAL_PHASES:
+                await self._stop_on_node(task, pod)
             elif pod not in bound:
                 await self._delete_unbound(task, pod)
                 annotations[names.NEVER_BOUND_ANNOTATION] = pod["metadata"]["uid"]
         await self._patch_job(task, stop.name, body)
 
     async def close(self, task: AsyncTask, close: CloseJob) -> None:
-        """See that a Job makes no other pod: its death is proven from outside, no node will tell."""
+        """Prevent another pod of a Job; its attempt is proven dead without a report from its node."""
         annotations = {names.STOP_REASON_ANNOTATION: close.reason}
         body: Body = {
             "metadata": {"uid": close.uid, "annotations": annotations},
@@ -58,11 +59,11 @@ class Stopper:
         await self._patch_job(task, close.name, body)
 
     async def pods(self, task: AsyncTask, job_name: str) -> list[Body]:
-        """Read the pods of a Job."""
+        """List the pods of a Job."""
         selector = f"{names.TASK_UID_LABEL}={task.metadata.uid},batch.kubernetes.io/job-name={job_name}"
         return (await self._client.list(PODS, task.metadata.namespace, labels=selector)).items
 
-    async def _end_at_its_node(self, task: AsyncTask, pod: Body) -> None:
+    async def _stop_on_node(self, task: AsyncTask, pod: Body) -> None:
         meta = pod["metadata"]
         body = {"metadata": {"uid": meta["uid"]}, "spec": {"activeDeadlineSeconds": 1}}
         try:
@@ -72,7 +73,7 @@ class Stopper:
                 raise
 
     async def _delete_unbound(self, task: AsyncTask, pod: Body) -> None:
-        """Delete a pod that no node has; one that is being deleted is not bound any more."""
+        """Delete a pod that is not bound; a pod that is being deleted will not be bound any more."""
         meta = pod["metadata"]
         if "deletionTimestamp" in meta:
             return
@@ -82,10 +83,10 @@ class Stopper:
             )
         except ApiError as error:
             if error.conflict:
-                raise Requeue(f"pod {meta['name']} has changed: it may have a node by now") from error
+                raise Requeue(f"pod {meta['name']} has changed and may be bound to a node") from error
             if not error.not_found:
                 raise
-            raise Requeue(f"pod {meta['name']} went away just now") from error
+            raise Requeue(f"pod {meta['name']} was deleted meanwhile") from error
 
     async def _patch_job(self, task: AsyncTask, name: str, body: Body) -> None:
         try:

@@ -1,4 +1,4 @@
-"""The reconciler of tasks: takes a snapshot, asks `decide`, and does what it says."""
+"""The reconciler of AsyncTasks: takes a snapshot, calls `decide`, and carries the decision out."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -39,15 +39,15 @@ from asyncflow.kube.queue import Requeue
 logger = logging.getLogger(__name__)
 
 MESSAGE_MAX = 1024
-"""How much is kept of what the API server says."""
+"""Limit for a message of the API server, in characters; the rest is cut off."""
 
 
 class TaskReconciler:
-    """Brings tasks forward, one decision at a time.
+    """Reconciles AsyncTasks, one decision at a time.
 
     Args:
-        context: what the parts of the term share.
-        find_pods: has the running attempts of a type looked at, soon.
+        context: the dependencies that the parts of the term share.
+        find_pods: requests a check of the running attempts of a type.
     """
 
     def __init__(self, context: Context, find_pods: Callable[[TypeKey], None]) -> None:
@@ -64,9 +64,9 @@ class TaskReconciler:
         self._explainer = Explainer(context.client, context.clock)
         self._starter = Starter(context, self._locks)
         self._stopper = Stopper(context.client, context.state)
-        self._began = context.clock()
-        self._creates: dict[str, datetime] = {}
-        """When a create was last sent, of tasks with a lockKey."""
+        self._start_time = context.clock()
+        self._last_creates: dict[str, datetime] = {}
+        """By task with a lockKey: when a create request was last sent."""
         self._blockers: dict[str, Blocker] = {}
         self._refusals: dict[str, int] = {}
 
@@ -75,28 +75,28 @@ class TaskReconciler:
 
         Raises:
             Requeue: the decision is out of date, or the result of a start is unknown.
-            ApiUnreachable, ApiError: the API server did not answer, or refused; try again.
+            ApiUnreachable, ApiError: a request failed.
         """
         self._clear_blocker(uid)
         snapshot = self._snapshot(uid)
         if snapshot is None:
-            self._wake(self._admission.settle_everywhere(uid))
-            await self._locks.free_of_deleted(uid)
+            self._wake(self._admission.stop_expecting(uid))
+            await self._locks.release_of_deleted(uid)
             self._forget(uid)
             return
         task = snapshot.task
-        if snapshot.suspended_itself:  # until the type is resumed, also if a task succeeds meanwhile
+        if snapshot.suspended_itself:  # until it is resumed, even if a task succeeds meanwhile
             self._state.census(task.type_key).suspension = snapshot.suspended_itself
         try:
             decision = self._decide(snapshot)
         finally:
-            self._wake(self._admission.settle(task.type_key, uid))
+            self._wake(self._admission.mark_evaluated(task.type_key, uid))
         if decision.release is not None:
-            await self._locks.free(decision.release)
-            self._queue.add(uid)  # its Job was kept as long as the lock was
+            await self._locks.release(decision.release)
+            self._queue.add(uid)  # its Job was kept for the lock
         if decision.start is not None and self._admission.holds_slot(uid):
             await self._start(task, decision.start)
-            return  # the event of the Job brings the task back
+            return  # the watch event of the Job wakes the task
         if decision.start is not None and snapshot.gate is not Gate.BUDGET and self._waits_for_token(task):
             return  # the reconciler of the type withdraws tokens, or wakes the tasks that get none
         if decision.status is not None:
@@ -109,14 +109,15 @@ class TaskReconciler:
 
     def _snapshot(self, uid: str) -> Snapshot | None:
         gate = self._admission.gate(uid)
-        return self._state.snapshot(uid, self._blockers.get(uid), gate, self._creates.get(uid, self._began))
+        last_create = self._last_creates.get(uid, self._start_time)
+        return self._state.snapshot(uid, self._blockers.get(uid), gate, last_create)
 
     # Admission
 
     def _decide(self, snapshot: Snapshot) -> Decision:
         """Decide, and claim what the decision needs; again if the claim shows what the task waits for.
 
-        A task that needs no slot any more gives it up later, when that is on record: its end may be the
+        A task that no longer needs its slot releases it only after that is recorded: its end may be the
         failure after which no other attempt is started.
         """
         task, now = snapshot.task, self._clock()
@@ -125,8 +126,8 @@ class TaskReconciler:
         if decision.live:
             self._wake(self._admission.occupy(uid, task.type_key, lock))
         elif (start := decision.start) is not None:
-            place = rank(start.priority, start.since, task.metadata.name, uid)
-            claim = Claim(task.type_key, place, start.takes_token, lock)
+            task_rank = rank(start.priority, start.since, task.metadata.name, uid)
+            claim = Claim(task.type_key, task_rank, start.takes_token, lock)
             self._wake(other for other in self._admission.offer(uid, claim) if other != uid)
             gate = self._admission.gate(uid)
             if gate is not snapshot.gate and gate is not Gate.BUDGET:
@@ -134,7 +135,7 @@ class TaskReconciler:
         return decision
 
     def _waits_for_token(self, task: AsyncTask) -> bool:
-        """Return whether a retry waits for a token; have the reconciler of its type withdraw some then."""
+        """Return whether a retry waits for a token; if so, queue its type, to withdraw tokens."""
         if self._admission.gate(task.metadata.uid) is not Gate.BUDGET:
             return False
         self._types.add("/".join(task.type_key))
@@ -145,13 +146,13 @@ class TaskReconciler:
             self._queue.add(uid)
 
     def _forget(self, uid: str) -> None:
-        """Let go of a task that was deleted; its slot is free once its Jobs are over."""
+        """Forget a deleted task; its slot is released once its Jobs have finished or are deleted."""
         self._queue.add_at(uid, None)
         self._blockers.pop(uid, None)
         self._refusals.pop(uid, None)
-        self._creates.pop(uid, None)
+        self._last_creates.pop(uid, None)
         if any(not (job.finished or self._state.gone(job.uid)) for job in self._state.jobs_of(uid)):
-            return  # a process of it may still run: its slot is not free
+            return  # its processes may still run
         self._wake(self._admission.forget(uid))
 
     # Starting
@@ -160,12 +161,12 @@ class TaskReconciler:
         uid = task.metadata.uid
         self._admission.begin(uid)
         if start.lock_key is not None:
-            self._creates[uid] = self._clock()
+            self._last_creates[uid] = self._clock()
         result = await self._starter.start(task, start)
         if isinstance(result, Unknown):
             number = start.attempt.number
             logger.warning(
-                "unknown whether attempt %d of %s was started, trying again: %s",
+                "unknown whether attempt %d of %s was started, retrying: %s",
                 number,
                 task.key,
                 result.message,
@@ -192,7 +193,7 @@ class TaskReconciler:
             self._queue.add(uid)
 
     def _clear_blocker(self, uid: str) -> None:
-        """Forget what blocked a Job that has its pod by now, or is gone."""
+        """Remove the blocker of a Job that has a pod now, has finished, or was deleted."""
         blocker = self._blockers.get(uid)
         if blocker is None or not blocker.job_uid:
             return
@@ -202,7 +203,7 @@ class TaskReconciler:
             self._refusals.pop(uid, None)
 
     def _block(self, task: AsyncTask, reason: str, message: str, job_uid: str = "") -> None:
-        """Remember what keeps a task, or its Job, from going on, and when to try again."""
+        """Record what blocks a task or its Job, and until when it is not retried."""
         uid = task.metadata.uid
         refusals = self._refusals.get(uid, 0)
         self._refusals[uid] = refusals + 1
@@ -214,7 +215,11 @@ class TaskReconciler:
     # Writing
 
     async def _write_status(self, task: AsyncTask, status: AsyncTaskStatus) -> None:
-        """Write a status that was decided on this very version of the task."""
+        """Write a status, on the condition that the task has not changed since the decision.
+
+        Raises:
+            Requeue: the task has changed or was deleted.
+        """
         patch = merge_patch(task.status.to_api(), status.to_api())
         body = {"metadata": {"resourceVersion": task.metadata.resource_version}, "status": patch}
         if status.shard is not None:
@@ -237,7 +242,7 @@ class TaskReconciler:
             )
         self._state.put_task(written)
         if status.phase is Phase.FAILED:
-            self._types.add("/".join(task.type_key))  # it may have been one too many
+            self._types.add("/".join(task.type_key))  # this failure may suspend the type
 
     async def _perform(self, task: AsyncTask, action: Action) -> None:
         namespace, uid = task.metadata.namespace, task.metadata.uid
@@ -252,8 +257,8 @@ class TaskReconciler:
                 pods = await self._stopper.pods(task, action.job_name)
                 for body in pods:
                     self._state.put_pod(body)
-                there = {body["metadata"]["uid"] for body in pods}
-                self._state.note_pods_listed(action.job_uid, uid, self._clock(), there)
+                existing = {body["metadata"]["uid"] for body in pods}
+                self._state.note_pods_listed(action.job_uid, uid, self._clock(), existing)
             case FindPod():
                 self._find_pods(task.type_key)
             case ExplainJob():

@@ -33,8 +33,8 @@ class TypeReconciler:
     """Reconciles TaskTypes.
 
     Args:
-        context: what the parts of the term share.
-        deletions: how many tasks are handed to the garbage collector at once, at most.
+        context: the dependencies that the parts of the term share.
+        deletions: how many tasks one reconciliation passes to the garbage collector, at most.
     """
 
     def __init__(self, context: Context, *, deletions: int = 100) -> None:
@@ -44,7 +44,7 @@ class TypeReconciler:
         self._last_dry_run: dict[TypeKey, datetime] = {}
 
     def request(self, key: TypeKey, due: Due) -> None:
-        """Request what a governor has found to be due for a type."""
+        """Request what a governor finds due for a type."""
         self._due[key].add(due)
         self._context.types.add("/".join(key))
 
@@ -52,8 +52,8 @@ class TypeReconciler:
         """Do for a type what is due now, with at most one write of its status.
 
         Raises:
-            Requeue: the type has changed; the change is on its way.
-            ApiUnreachable, ApiError: the API server did not answer, or refused; try again.
+            Requeue: the type has changed since the decision.
+            ApiUnreachable, ApiError: a request failed.
         """
         context, now = self._context, self._context.clock()
         due = frozenset(self._due[key])
@@ -87,10 +87,10 @@ class TypeReconciler:
         for task in decision.delete:
             context.garbage_collector.add(Deletion(TASKS, key[0], task.name, task.uid, task.resource_version))
 
-    # Reading
+    # Snapshot
 
     def _snapshot(self, key: TypeKey, due: frozenset[Due], now: datetime) -> TypeSnapshot | None:
-        """Return what is known of a type; None if there is no such type."""
+        """Return a snapshot of a type for `decide_type`; None if the type does not exist."""
         state, admission = self._context.state, self._context.admission
         task_type = state.task_type(key)
         if task_type is None:
@@ -114,7 +114,7 @@ class TypeReconciler:
     def _finished(
         self, task_type: TaskType, key: TypeKey, now: datetime
     ) -> dict[Phase, tuple[FinishedTask, ...]]:
-        """Return by phase the tasks whose retention is over and on which nothing depends any more."""
+        """Return, by phase, the tasks whose retention has ended and on which nothing depends any more."""
         state = self._context.state
         return {
             phase: tuple(
@@ -146,7 +146,7 @@ class TypeReconciler:
             if error.status in (400, 422):
                 return DryRunResult(reasons.JOB_REJECTED, error.message)
             if error.already_exists or error.status == 403:
-                return DryRunResult()  # not caused by the template; a task that is refused reports it
+                return DryRunResult()  # not caused by the template: the refused tasks report it
             raise
         message = mutation_message(job, created)
         return DryRunResult(reasons.JOB_MUTATED, message) if message else DryRunResult()

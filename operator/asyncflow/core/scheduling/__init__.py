@@ -1,1 +1,1 @@
-"""Who may start, and in which order: slots, lock queues, retry tokens."""
+"""Which tasks may start, and in which order: slots, lock queues, retry tokens."""

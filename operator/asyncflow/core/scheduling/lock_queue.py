@@ -1,8 +1,8 @@
-"""Who may have a lockKey: one attempt at a time, the others in order.
+"""The queue for a lockKey: one attempt at a time holds the key, the other tasks wait in order.
 
-As long as the key's Lease is there, its holder has the key, whatever the time: only proof of the holder's
-death frees it. A holder without a Job is continued, never overtaken: a create of its Job that was sent may
-still arrive.
+As long as the key's Lease exists, its holder has the key, no matter how old it is: only proof of the holder's
+death releases it. A holder without a Job may continue, and no other task overtakes it: a create request for
+its Job may still be in flight.
 """
 
 from dataclasses import dataclass, field
@@ -12,38 +12,38 @@ from asyncflow.core.scheduling.priority_queue import PriorityQueue, Rank
 
 @dataclass(slots=True)
 class KeyQueue:
-    """One key of one namespace."""
+    """The holder of one key in one namespace, and the tasks that wait for it."""
 
-    leased: str | None = None
+    lease_holder: str | None = None
     """The task that holds the Lease."""
     live: set[str] = field(default_factory=set)
-    """Tasks of this key that have a live attempt."""
-    line: PriorityQueue = field(default_factory=PriorityQueue)
+    """Tasks with this key that have a live attempt."""
+    queue: PriorityQueue = field(default_factory=PriorityQueue)
 
     @property
     def idle(self) -> bool:
-        """Whether nobody has to do with the key."""
-        return self.leased is None and not self.live and not len(self.line)
+        """Whether no task holds the key or waits for it."""
+        return self.lease_holder is None and not self.live and not len(self.queue)
 
-    def put(self, uid: str, place: Rank) -> None:
-        """Let a task wait for the key."""
+    def put(self, uid: str, rank: Rank) -> None:
+        """Add a task without a live attempt to the queue, or change its rank."""
         self.live.discard(uid)
-        self.line.put(uid, place)
+        self.queue.put(uid, rank)
 
     def occupy(self, uid: str) -> None:
-        """Count a live attempt that is there."""
-        self.line.discard(uid)
+        """Record a live attempt of a task; it no longer waits."""
+        self.queue.discard(uid)
         self.live.add(uid)
 
     def leave(self, uid: str) -> None:
-        """Have no more to do with the key."""
-        self.line.discard(uid)
+        """Remove a task that neither has a live attempt nor waits."""
+        self.queue.discard(uid)
         self.live.discard(uid)
 
     def next(self) -> str | None:
-        """Return who may take the key now: its holder, to go on, or the first in order if it is free."""
+        """Return the task that may take the key now: its holder, to continue, or the first if it is free."""
         if self.live:
             return None
-        if self.leased is not None:
-            return self.leased if self.leased in self.line else None
-        return self.line.first()
+        if self.lease_holder is not None:
+            return self.lease_holder if self.lease_holder in self.queue else None
+        return self.queue.first()

@@ -1,4 +1,4 @@
-"""Those who wait, in order: by priority (the higher first), then by the time since when they are due."""
+"""A queue of tasks: higher priority first, then the task that has been due longest."""
 
 import heapq
 from collections.abc import Iterator
@@ -9,13 +9,16 @@ Rank = tuple[int, datetime, str, str]
 
 
 def rank(priority: int, since: datetime, name: str, uid: str) -> Rank:
-    """Return the place of a task in the order: the smaller goes first."""
+    """Return the rank of a task: the smallest goes first."""
     return -priority, since, name, uid
 
 
 @dataclass(slots=True)
 class PriorityQueue:
-    """Tasks by rank. Every operation costs O(log n); an entry that was moved or has left is skipped."""
+    """Tasks by rank. Adding and removing a task costs O(log n), amortized.
+
+    Removed tasks and former ranks stay in the heap and are skipped.
+    """
 
     _ranks: dict[str, Rank] = field(default_factory=dict)
     _heap: list[Rank] = field(default_factory=list)
@@ -29,36 +32,36 @@ class PriorityQueue:
     def __contains__(self, uid: str) -> bool:
         return uid in self._ranks
 
-    def put(self, uid: str, place: Rank) -> bool:
-        """Let a task wait, or change its place; tell whether that was news."""
-        if self._ranks.get(uid) == place:
+    def put(self, uid: str, rank: Rank) -> bool:
+        """Add a task or change its rank; return whether anything changed."""
+        if self._ranks.get(uid) == rank:
             return False
-        self._ranks[uid] = place
-        heapq.heappush(self._heap, place)
+        self._ranks[uid] = rank
+        heapq.heappush(self._heap, rank)
         if len(self._heap) > 2 * len(self._ranks) + 64:
             self._heap = list(self._ranks.values())
             heapq.heapify(self._heap)
         return True
 
     def discard(self, uid: str) -> None:
-        """Let a task wait no longer."""
+        """Remove a task, if it is queued."""
         self._ranks.pop(uid, None)
 
     def first(self) -> str | None:
-        """Return who is next, if anyone waits."""
+        """Return the first task; None if the queue is empty."""
         while self._heap:
-            place = self._heap[0]
-            if self._ranks.get(place[-1]) == place:
-                return place[-1]
+            rank = self._heap[0]
+            if self._ranks.get(rank[-1]) == rank:
+                return rank[-1]
             heapq.heappop(self._heap)
         return None
 
     def oldest(self) -> datetime | None:
-        """Return since when the one is due that is due longest, whatever its place."""
+        """Return the earliest due time of the queued tasks, if there are any; O(n)."""
         return min((since for _, since, _, _ in self._ranks.values()), default=None)
 
     def pop(self) -> Rank | None:
-        """Take out who is next, if anyone waits; return the place, which names the task."""
+        """Remove the first task; return its rank, which ends with its uid, or None if the queue is empty."""
         uid = self.first()
         if uid is None:
             return None

@@ -10,7 +10,7 @@ class RetryTokens:
     """Tokens that were withdrawn from the retry budget of one type, and the queue for more."""
 
     reserve: int = 0
-    """Withdrawn and not granted."""
+    """Tokens that were withdrawn and not granted yet."""
     first_attempts: int = 0
     """First attempts that have not been paid into the budget yet."""
     granted: set[str] = field(default_factory=set)
@@ -23,10 +23,10 @@ class RetryTokens:
         """The tasks whose retries wait for a token."""
         return list(self._queue)
 
-    def request(self, uid: str, place: Rank) -> bool:
+    def request(self, uid: str, rank: Rank) -> bool:
         """Request a token; return whether the task holds one now."""
         if uid not in self.granted:
-            self._queue.put(uid, place)
+            self._queue.put(uid, rank)
             self._grant()
         return uid in self.granted
 
@@ -48,7 +48,7 @@ class RetryTokens:
         self.granted.discard(uid)
 
     def leave(self, uid: str) -> list[str]:
-        """Withdraw the request, return an unused token to the reserve; return the tasks that got one."""
+        """Cancel the request and put an unused token back into the reserve; return the tasks that got one."""
         self._queue.discard(uid)
         self._reported.discard(uid)
         if uid not in self.granted:
@@ -58,8 +58,8 @@ class RetryTokens:
 
     def _grant(self) -> list[str]:
         granted = []
-        while self.reserve and (place := self._queue.pop()) is not None:
-            uid = place[-1]
+        while self.reserve and (rank := self._queue.pop()) is not None:
+            uid = rank[-1]
             self.reserve -= 1
             self._reported.discard(uid)
             self.granted.add(uid)

@@ -1,4 +1,4 @@
-"""How many may run: at most so many live attempts of a type, the others in order."""
+"""The concurrency limit of a TaskType: one slot per live attempt; the other tasks wait in order."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,15 +9,18 @@ from asyncflow.core.scheduling.priority_queue import PriorityQueue, Rank
 
 @dataclass(slots=True)
 class Slots:
-    """Slots of one type. The limit is exact: a slot is taken before a Job is made and freed after its end."""
+    """The slots of one type.
+
+    The limit is exact: a slot is taken before the Job is created, and freed after the attempt has ended.
+    """
 
     limit: int = 0
     live: set[str] = field(default_factory=set)
     granted: dict[str, Rank] = field(default_factory=dict)
-    """Tasks that hold a slot and have not used it yet, each with its place: it may be taken back."""
+    """Tasks that hold a slot and have not used it yet, with their ranks: the slot may be revoked."""
     starting: set[str] = field(default_factory=set)
-    """Tasks whose Job is being made: whatever is heard of it, it may be there."""
-    _line: PriorityQueue = field(default_factory=PriorityQueue)
+    """Tasks whose create request was sent: the Job may exist even if no watch event has shown it yet."""
+    _queue: PriorityQueue = field(default_factory=PriorityQueue)
     _expected: set[str] = field(default_factory=set)
 
     @property
@@ -28,79 +31,79 @@ class Slots:
     @property
     def waiting(self) -> int:
         """How many tasks wait for a slot."""
-        return len(self._line)
+        return len(self._queue)
 
     def waiting_since(self) -> datetime | None:
-        """Return since when the task that has waited longest for a slot is due; O(n) of those that wait."""
-        return self._line.oldest()
+        """Return the earliest due time of the tasks that wait for a slot, if there are any; O(n)."""
+        return self._queue.oldest()
 
     def expect(self, uids: Iterable[str]) -> None:
-        """Grant nothing until each of these tasks was evaluated: of many, the first in order goes first.
+        """Grant nothing until each of these tasks was evaluated, so that slots are granted in order.
 
-        So it is after a start, and when a type changes.
+        Called at the start of a term, and when a type changes.
         """
         self._expected.update(uids)
 
-    def settle(self, uid: str) -> list[str]:
-        """Note that a task was evaluated; return the tasks that hold a new slot now."""
+    def mark_evaluated(self, uid: str) -> list[str]:
+        """Record that a task was evaluated; return the tasks that were granted a slot."""
         if uid not in self._expected:
             return []
         self._expected.discard(uid)
         return self._grant()
 
     def set_limit(self, limit: int) -> list[str]:
-        """Change the limit; return the tasks that it lets start.
+        """Change the limit; return the tasks that were granted a slot.
 
-        Of slots that were not used yet, as many are taken back as are too many now.
+        If too many slots are taken now, unused ones are revoked, the last in order first.
         """
         self.limit = limit
         while self.granted and self.taken > limit:
             last = max(self.granted, key=self.granted.__getitem__)
-            self._line.put(last, self.granted.pop(last))
+            self._queue.put(last, self.granted.pop(last))
         return self._grant()
 
-    def offer(self, uid: str, place: Rank) -> list[str]:
-        """Let a task without a live attempt wait for a slot, or change its place.
+    def offer(self, uid: str, rank: Rank) -> list[str]:
+        """Add a task without a live attempt to the queue for a slot, or change its rank.
 
         Returns:
-            The tasks that hold a new slot now.
+            The tasks that were granted a slot.
         """
         self.live.discard(uid)
-        if self.holds(uid) or not self._line.put(uid, place):
+        if self.holds(uid) or not self._queue.put(uid, rank):
             return []
         return self._grant()
 
     def holds(self, uid: str) -> bool:
-        """Tell whether a task holds a slot for the attempt that it is about to make."""
+        """Return whether a task holds a slot for its next attempt."""
         return uid in self.granted or uid in self.starting
 
     def begin(self, uid: str) -> None:
-        """Use a slot that is held: from now on it can't be taken back."""
+        """Use a granted slot: from now on it can't be revoked."""
         if uid in self.granted:
             del self.granted[uid]
             self.starting.add(uid)
 
     def occupy(self, uid: str) -> None:
-        """Count a live attempt that is there, even beyond the limit; it waits no longer."""
-        self._line.discard(uid)
+        """Record a live attempt of a task, even beyond the limit; the task no longer waits."""
+        self._queue.discard(uid)
         self.granted.pop(uid, None)
         self.starting.discard(uid)
         self.live.add(uid)
 
     def leave(self, uid: str) -> list[str]:
-        """Give up slot and place; return the tasks that hold a new slot now."""
-        self._line.discard(uid)
+        """Release the slot or leave the queue; return the tasks that were granted a slot."""
+        self._queue.discard(uid)
         self.live.discard(uid)
         self.granted.pop(uid, None)
         self.starting.discard(uid)
         return self._grant()
 
     def _grant(self) -> list[str]:
-        started: list[str] = []
+        granted: list[str] = []
         while not self._expected and self.taken < self.limit:
-            place = self._line.pop()
-            if place is None:
+            rank = self._queue.pop()
+            if rank is None:
                 break
-            self.granted[place[-1]] = place
-            started.append(place[-1])
-        return started
+            self.granted[rank[-1]] = rank
+            granted.append(rank[-1])
+        return granted
