@@ -8,7 +8,7 @@ does not reappear from an older list.
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -199,6 +199,9 @@ class ClusterState:
         deletable = task.metadata.deletion_timestamp is None and not run_requested
         self.census(task.type_key).put(uid, Entry.of(task, deletable=deletable))
         self._forget_unneeded(uid)
+        for pod in self.pods_of(uid):
+            if is_recorded(task.status, pod.attempt):
+                self._forget_pods(uid, pod.job_uid)
         self._task_changed(uid)
         return True
 
@@ -256,6 +259,8 @@ class ClusterState:
         if not self.jobs.is_newer(*_identity(body)) or (job := execution_of_job(body)) is None:
             return False
         before = self.jobs.get(job.uid)
+        if before is not None and before.without_pod:
+            job = replace(job, without_pod=True)
         if before is not None and before.has_pod and not job.has_pod:
             job = replace(job, has_pod=True)  # it had one, even if its status no longer shows it
         self.jobs.put(job.uid, int(job.resource_version), job)
@@ -299,11 +304,22 @@ class ClusterState:
         pod = pod_view(body)
         if pod is None or (pod.task_uid not in self.tasks and pod.job_uid not in self.jobs):
             return False
+        task, job, before = self.tasks.get(pod.task_uid), self.jobs.get(pod.job_uid), self._pods.get(pod.uid)
+        if task is not None and is_recorded(task.status, pod.attempt):
+            return False  # its evidence is not needed any more
+        if before is not None and before.started and not pod.started:
+            pod = replace(pod, started=True)
         if not self._pods.put(pod.uid, int(pod.resource_version), pod):
             return False
         self._pods_of[pod.task_uid][pod.uid] = None
-        self._task_changed(pod.task_uid)
+        plain_success = pod.phase == "Succeeded" and not pod.interrupted
+        if not plain_success or (job is not None and job.finished):
+            self._task_changed(pod.task_uid)  # else the event of its Job follows
         return True
+
+    def put_unbound_pod(self, body: Body) -> bool:
+        """Store a pod that was deleted before it was bound to a node; others say nothing new."""
+        return "deletionTimestamp" in body["metadata"] and self.put_pod(body)
 
     def put_lock(self, body: Body) -> bool:
         """Store the Lease of a lock if it is newer than what is known; return whether it was stored."""
@@ -341,14 +357,37 @@ class ClusterState:
         self._nodes.pop(name, None)
 
     def note_pods_listed(
-        self, job_uid: str, task_uid: str, now: datetime, existing: Iterable[str] = ()
+        self,
+        job_uid: str,
+        task_uid: str,
+        now: datetime,
+        existing: Collection[str] = (),
+        *,
+        job_deleting: bool = False,
     ) -> None:
-        """Record that a Job's pods were listed, and the uids of those that exist: the others are gone."""
+        """Record that a Job's pods were listed, and the uids of those that exist: the others are gone.
+
+        Args:
+            job_uid: the Job.
+            task_uid: its task.
+            now: when they were listed.
+            existing: the uids of its pods.
+            job_deleting: whether the Job existed and was being deleted, so that it could create no other pod.
+        """
         self._pods_listed_at[job_uid] = now
+        job = self.jobs.get(job_uid)
+        if job_deleting and job is not None and not existing and not job.has_pod:
+            self.jobs.update(job_uid, replace(job, without_pod=True))
         for pod in self.pods_of(task_uid):
             if pod.job_uid == job_uid and pod.uid not in existing and not pod.gone:
                 self._pods.update(pod.uid, replace(pod, gone=True))
         self._task_changed(task_uid)
+
+    def note_never_ran(self, job_uid: str) -> None:
+        """Record that a Job was deleted while it was suspended, before it had a pod."""
+        job = self.jobs.get(job_uid)
+        if job is not None and not job.has_pod:
+            self.jobs.update(job_uid, replace(job, without_pod=True))
 
     def retain(
         self,

@@ -69,6 +69,9 @@ class Operator:
             [Reflector(self.client, source, namespace) for namespace in self._namespaces]
             for source in (self.sources.jobs, self.sources.pods)
         )
+        self._pods += [
+            Reflector(self.client, self.sources.unbound_pods, namespace) for namespace in self._namespaces
+        ]
         self._listed_at = -math.inf
         self._synced_at = -math.inf
         self._missed_at_sync = 0

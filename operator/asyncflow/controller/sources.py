@@ -17,6 +17,7 @@ class Sources:
     jobs: Source
     leases: Source
     pods: Source
+    unbound_pods: Source
 
     @classmethod
     def of(cls, state: ClusterState) -> "Sources":
@@ -32,6 +33,9 @@ class Sources:
                 state.put_pod,
                 labels=names.OURS,
                 fields="status.phase!=Succeeded",
-                watched_fields="status.phase=Failed",
+                watched_fields="status.phase!=Pending,status.phase!=Running",
             ),
+            # The only evidence that a pod was deleted before it was bound: the Job controller removes its
+            # finalizer at once. The event that a pod was bound looks like its deletion, and is ignored.
+            unbound_pods=Source(PODS, state.put_unbound_pod, labels=names.OURS, fields="spec.nodeName="),
         )

@@ -3,6 +3,7 @@
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.controller.cluster_state import ClusterState
+from asyncflow.controller.pod_reader import list_pods
 from asyncflow.core.lifecycle.actions import CloseJob, StopJob
 from asyncflow.core.lifecycle.outcome import STOP_NOT_STARTED
 from asyncflow.kube.client import JOBS, PODS, ApiClient, ApiError, Body
@@ -33,7 +34,7 @@ class Stopper:
         if stop.message:
             annotations[names.STOP_MESSAGE_ANNOTATION] = stop.message[:512]
         body: Body = {"metadata": {"uid": stop.uid, "annotations": annotations}}
-        pods = await self.pods(task, stop.name)
+        pods = await list_pods(self._client, task.metadata.namespace, task.metadata.uid, stop.name)
         if stop.reason == STOP_NOT_STARTED and any(pod["status"].get("startTime") for pod in pods):
             for pod in pods:
                 self._state.put_pod(pod)
@@ -47,7 +48,9 @@ class Stopper:
             elif pod not in bound:
                 await self._delete_unbound(task, pod)
                 annotations[names.NEVER_BOUND_ANNOTATION] = pod["metadata"]["uid"]
-        await self._patch_job(task, stop.name, body)
+        job = await self._patch_job(task, stop.name, body)
+        if job is not None and job["spec"].get("suspend"):
+            await self._delete_suspended(task, job, never_ran=not pods)
 
     async def close(self, task: AsyncTask, close: CloseJob) -> None:
         """Prevent another pod of a Job; its attempt is proven dead without a report from its node."""
@@ -57,11 +60,6 @@ class Stopper:
             "spec": {"activeDeadlineSeconds": 1},
         }
         await self._patch_job(task, close.name, body)
-
-    async def pods(self, task: AsyncTask, job_name: str) -> list[Body]:
-        """List the pods of a Job."""
-        selector = f"{names.TASK_UID_LABEL}={task.metadata.uid},batch.kubernetes.io/job-name={job_name}"
-        return (await self._client.list(PODS, task.metadata.namespace, labels=selector)).items
 
     async def _stop_on_node(self, task: AsyncTask, pod: Body) -> None:
         meta = pod["metadata"]
@@ -88,9 +86,35 @@ class Stopper:
                 raise
             raise Requeue(f"pod {meta['name']} was deleted meanwhile") from error
 
-    async def _patch_job(self, task: AsyncTask, name: str, body: Body) -> None:
+    async def _patch_job(self, task: AsyncTask, name: str, body: Body) -> Body | None:
+        """Patch a Job; return it, or None if it is gone or another one of this name."""
         try:
-            self._state.put_job(await self._client.patch(JOBS, task.metadata.namespace, name, body))
+            job = await self._client.patch(JOBS, task.metadata.namespace, name, body)
         except ApiError as error:
             if not (error.not_found or error.conflict):
                 raise
+            return None
+        self._state.put_job(job)
+        return job
+
+    async def _delete_suspended(self, task: AsyncTask, job: Body, *, never_ran: bool) -> None:
+        """Delete a suspended Job, on the condition that it is still suspended: its deadline does not run.
+
+        Args:
+            task: its task.
+            job: the Job, as it was patched.
+            never_ran: whether no pod of it was found; it creates none as long as it is suspended.
+        """
+        meta = job["metadata"]
+        try:
+            await self._client.delete(
+                JOBS, task.metadata.namespace, meta["name"], uid=meta["uid"], version=meta["resourceVersion"]
+            )
+        except ApiError as error:
+            if error.not_found:
+                return
+            if error.conflict:
+                raise Requeue(f"Job {meta['name']} has changed and may not be suspended any more") from error
+            raise
+        if never_ran:
+            self._state.note_never_ran(meta["uid"])

@@ -12,10 +12,11 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import STUCK, AsyncTask
 from asyncflow.api.meta import is_true
 from asyncflow.controller.context import Context
+from asyncflow.core.lifecycle.interventions import death_confirmation
 from asyncflow.core.lifecycle.record import RECORD_AFTER, RECORD_ANYWAY, running_since
 from asyncflow.core.scheduling.admission import TypeKey
 from asyncflow.core.views.execution import Execution
-from asyncflow.core.views.node import NodeView, node_view
+from asyncflow.core.views.node import NodeView, missing_node, node_view
 from asyncflow.kube.client import JOBS, NODES, PODS, ApiError
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Governor:
             return
         labels = f"{names.OURS},{names.TYPE_LABEL}={key[1]}"
         pods = (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items
-        stuck = [task for task in tasks if is_true(task.status.conditions, STUCK)]
+        stuck = [task for task in tasks if _needs_evidence(task, now)]
         for name in sorted({body["spec"].get("nodeName", "") for body in pods} - {""}):
             await self._refresh_node(name, now, NODE_MAX_AGE)
         for name in sorted({name for task in stuck for name in self._nodes_of(task)}):
@@ -117,7 +118,7 @@ class Governor:
         except ApiError as error:
             if error.not_found:
                 self._node_read_at[name] = now
-                self._state.drop_node(name)
+                self._state.put_node(missing_node(name, now))
             else:
                 logger.warning("failed to get Node %s: %s", name, error)
             return
@@ -139,3 +140,10 @@ class Governor:
             self._state.put_job(body)
         else:
             self._state.drop_job(job.uid)
+
+
+def _needs_evidence(task: AsyncTask, now: datetime) -> bool:
+    """Return whether the decision about a task depends on the current state of its Jobs and nodes."""
+    lease = task.status.lease
+    expired = lease is not None and lease.expire_time is not None and now >= lease.expire_time
+    return expired or is_true(task.status.conditions, STUCK) or death_confirmation(task) is not None

@@ -13,6 +13,7 @@ from asyncflow.controller.context import Context
 from asyncflow.controller.garbage_collector import Deletion
 from asyncflow.controller.locks import Locks
 from asyncflow.controller.missing_pods import Explainer
+from asyncflow.controller.pod_reader import PodReader
 from asyncflow.controller.starting import Starter
 from asyncflow.controller.stopping import Stopper
 from asyncflow.core.lifecycle.actions import (
@@ -63,6 +64,7 @@ class TaskReconciler:
         self._locks = Locks(context)
         self._explainer = Explainer(context.client, context.clock)
         self._starter = Starter(context, self._locks)
+        self._pod_reader = PodReader(context.client, context.state, context.clock)
         self._stopper = Stopper(context.client, context.state)
         self._start_time = context.clock()
         self._last_creates: dict[str, datetime] = {}
@@ -81,6 +83,7 @@ class TaskReconciler:
         snapshot = self._snapshot(uid)
         if snapshot is None:
             self._wake(self._admission.stop_expecting(uid))
+            await self._pod_reader.read_of_deleted(uid)
             await self._locks.release_of_deleted(uid)
             self._forget(uid)
             return
@@ -254,11 +257,7 @@ class TaskReconciler:
             case DeleteJob():
                 self._garbage_collector.add(Deletion(JOBS, namespace, action.name, action.uid))
             case ReadPods():
-                pods = await self._stopper.pods(task, action.job_name)
-                for body in pods:
-                    self._state.put_pod(body)
-                existing = {body["metadata"]["uid"] for body in pods}
-                self._state.note_pods_listed(action.job_uid, uid, self._clock(), existing)
+                await self._pod_reader.read(namespace, uid, action.job_name, action.job_uid)
             case FindPod():
                 self._find_pods(task.type_key)
             case ExplainJob():

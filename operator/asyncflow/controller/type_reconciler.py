@@ -149,7 +149,9 @@ class TypeReconciler:
                 return DryRunResult()  # not caused by the template: the refused tasks report it
             raise
         message = mutation_message(job, created)
-        return DryRunResult(reasons.JOB_MUTATED, message) if message else DryRunResult()
+        if message:
+            return DryRunResult(reasons.JOB_MUTATED, message)
+        return DryRunResult(suspended=bool(created["spec"].get("suspend")))
 
     async def _write_status(self, task_type: TaskType, status: TaskTypeStatus) -> None:
         meta = task_type.metadata

@@ -145,7 +145,7 @@ def attempt_job(
 def _failure_rules(template: PodTemplate) -> list[dict[str, Any]]:
     """Return the rules that fail a Job with its pod.
 
-    Beside native sidecars (KEP-753) each main container has a rule of its own: otherwise the Job's message may
+    Beside native sidecars (KEP-753) each main container has a rule of its own: else the Job's message may
     have the exit code of a sidecar.
     """
     spec = template.to_api()["spec"]

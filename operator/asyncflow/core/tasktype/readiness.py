@@ -26,12 +26,20 @@ def with_dry_run_result(task_type: TaskType, result: DryRunResult, now: datetime
     ready = Condition(
         type=READY,
         status="True" if accepted else "False",
-        reason=result.reason or reasons.JOB_ACCEPTED,
-        message="the API server accepts its Job" if accepted else result.message[:1024],
+        reason=result.reason or (reasons.JOB_SUSPENDED if result.suspended else reasons.JOB_ACCEPTED),
+        message=_accepted_message(result) if accepted else result.message[:1024],
         observed_generation=generation,
     )
     conditions = with_condition(task_type.status.conditions, ready, now)
     return task_type.status.model_copy(update={"conditions": conditions, "observed_generation": generation})
+
+
+def _accepted_message(result: DryRunResult) -> str:
+    if result.suspended:
+        return (
+            "the API server accepts its Job and suspends it: attempts start when another controller admits it"
+        )
+    return "the API server accepts its Job"
 
 
 def dry_run_subject(task_type: TaskType) -> tuple[object, ...]:

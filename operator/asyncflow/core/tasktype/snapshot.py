@@ -26,6 +26,8 @@ class DryRunResult:
     reason: str = ""
     """Why the Job was rejected; empty if it was accepted."""
     message: str = ""
+    suspended: bool = False
+    """Whether the response has ``spec.suspend``, as a queueing controller such as Kueue sets it."""
 
 
 @dataclass(frozen=True, slots=True)
