@@ -17,7 +17,7 @@ from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.kube.client import JOBS, TASKS, TYPES
 from model.explorer import type_body
 from model.operators import SimulatedOperator
-from model.world import Request, World
+from model.world import World
 from support.builders import at, task, task_body, task_type
 
 KEY = ("shop", "poll")
@@ -128,30 +128,23 @@ class Shop:
     def __init__(self, **spec: Any) -> None:
         self.world = World()
         self.operator = SimulatedOperator(self.world, "A")
-        self.world.handle(Request("create", TYPES, "poll", type_body(**spec)))
+        self.world.create(TYPES, type_body(**spec))
         self.operator.take_over()
         self.settle()
 
     def create(self, name: str, **spec: Any) -> None:
-        body = {"metadata": {"name": name, "generation": 1}, "spec": {"taskTypeName": "poll", **spec}}
-        self.world.handle(Request("create", TASKS, name, body))
+        self.world.create(TASKS, {"metadata": {"name": name}, "spec": {"taskTypeName": "poll", **spec}})
 
     def fail(self, name: str) -> None:
         """Let a task's attempt fail for good; its pod is not seen, so the operator reads it after a while."""
-        (job,) = [body for key, body in self.world.objects[JOBS].items() if key == f"{name}-0-1"]
         message = "Container main for pod shop/p failed with exit code 9 matching FailJob rule at index 1"
-        self.world._end(job, "Failed", "PodFailurePolicy", message)
-        job["status"]["failed"] = 1
-        self.world.changed(JOBS, f"{name}-0-1")
+        self.world.end_job(f"{name}-0-1", "Failed", "PodFailurePolicy", message, failed=1)
         self.settle()
         self.world.now += timedelta(seconds=3)
 
     def change_type(self, **spec: Any) -> None:
         """Change what a person may change of the type."""
-        body = self.world.objects[TYPES]["poll"]
-        body["spec"] |= spec
-        body["metadata"]["generation"] += 1
-        self.world.changed(TYPES, "poll")
+        self.world.patch(TYPES, "poll", spec=spec)
 
     def settle(self) -> int:
         """Let the operator come to rest, slow to be answered; return how often it took something up."""
@@ -200,9 +193,8 @@ def test_another_priority_of_the_type_moves_those_who_wait() -> None:
         shop.settle()
     shop.change_type(priority=5)
     shop.settle()
-    job = shop.world.objects[JOBS]["a-0-1"]
-    job["status"]["completionTime"] = format_time(shop.world.now)
-    shop.world._end(job, "Complete", "CompletionsReached", "")
+    now = format_time(shop.world.now)
+    shop.world.end_job("a-0-1", "Complete", "CompletionsReached", "", completionTime=now)
     shop.settle()
     assert shop.jobs == {"a-0-1", "types-0-1"}
 
@@ -249,9 +241,7 @@ def test_a_governors_tick_costs_the_same_with_a_hundred_thousand_finished_tasks(
     census = state.census(KEY)
     for number in range(100_000):
         census.put(f"t{number}", Entry(S, number // 5000, (at(number // 100), f"t{number}")))
-    kind_body = shop.world.objects[TYPES]["poll"]
-    kind_body["status"] |= {"shards": {"begin": 20, "end": 20}}
-    shop.world.changed(TYPES, "poll")
+    shop.world.patch(TYPES, "poll", status={"shards": {"begin": 20, "end": 20}})
     shop.settle()
     calls_of_a_tick(state, shop)  # it writes the counts
     assert calls_of_a_tick(state, shop) <= 1.2 * before

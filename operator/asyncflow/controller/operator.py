@@ -143,7 +143,7 @@ class Operator:
                         logger.info("stopping: finishing in-flight work")
                         await work.finish(tasks, self.settings.stop_seconds)
         finally:
-            self._work = None
+            self.end_term()
 
     async def take_over(self) -> LeaderTerm:
         """Read the cluster, whatever the store knew before, and take up the work on what is there."""
@@ -151,6 +151,10 @@ class Operator:
         self._work = LeaderTerm(self.client, self.state, self.settings, self._clock)
         self._work.begin()
         return self._work
+
+    def end_term(self) -> None:
+        """Stand by from now on: nothing that changes is taken up."""
+        self._work = None
 
     # Reading the cluster
 
