@@ -9,9 +9,8 @@ from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.meta import is_true
 from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body
-from model.operators import SimulatedOperator
-from model.world import GRACE, Request, Violation, World
-from support.builders import NAMESPACE
+from model.operators import InFlight, SimulatedOperator
+from model.world import GRACE, Violation, World, owner_uid
 
 LANDS_WITHIN = timedelta(seconds=500)
 """A request that was held up arrives within so long, or never: less than Jobs of ended tasks are kept."""
@@ -28,7 +27,7 @@ def type_body(**spec: Any) -> Body:
     }
     pod = {"terminationGracePeriodSeconds": GRACE, "containers": [{"name": "main", "image": "i"}]}
     return {
-        "metadata": {"name": "poll", "generation": 1, "namespace": NAMESPACE},
+        "metadata": {"name": "poll"},
         "spec": {
             "template": {"spec": pod},
             "deadlines": {"attemptSeconds": 60, "pendingSeconds": 60},
@@ -51,9 +50,9 @@ class Explorer:
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
         self.world = World()
-        self.world.handle(Request("create", TYPES, "poll", type_body(**self.spec)))
+        self.world.create(TYPES, type_body(**self.spec))
         self.operators = [SimulatedOperator(self.world, name) for name in "AB"]
-        self.held_up: list[Request] = []
+        self.held_up: list[InFlight] = []
         self.deleted: set[str] = set()
         for name, key in (("t1", "k"), ("t2", "k"), ("t3", "")):
             self.create_task(name, key)
@@ -71,8 +70,7 @@ class Explorer:
 
     def create_task(self, name: str, key: str) -> None:
         spec = {"taskTypeName": "poll", **({"lockKey": key} if key else {})}
-        body = {"metadata": {"name": name, "generation": 1, "annotations": {}}, "spec": spec}
-        made = self.world.handle(Request("create", TASKS, name, body))
+        made = self.world.create(TASKS, {"metadata": {"name": name}, "spec": spec})
         self.world.keys[made["metadata"]["uid"]] = key
 
     # One history
@@ -130,7 +128,8 @@ class Explorer:
         if leader is None or not leader.running:
             return False
         lost = self.random.random() < 0.05
-        told = [f"{r.method} {r.resource.plural} {r.name}" for _, r in leader.running.values()]
+        requests = [flying.request for flying in leader.running.values()]
+        told = [f"{r.verb} {r.resource.plural} {r.name}" for r in requests]
         leader.answer(self.random.randrange(4), lost=lost)
         return f"{leader.name} {told} {'lost' if lost else ''}"
 
@@ -155,26 +154,29 @@ class Explorer:
         self.operators[number] = SimulatedOperator(self.world, operator.name)
         return operator.name
 
-    def hold_up(self, requests: list[Request]) -> None:
+    def hold_up(self, requests: list[InFlight]) -> None:
         self.held_up += requests
 
     def held_up_request_arrives(self) -> Any:
         if not self.held_up:
             return False
-        request = self.held_up.pop(self.random.randrange(len(self.held_up)))
-        if self.world.now > request.sent + LANDS_WITHIN or self.random.random() < 0.3:
-            return f"{request.method} {request.name} is lost"
+        flying = self.held_up.pop(self.random.randrange(len(self.held_up)))
+        request = flying.request
+        if self.world.now > flying.sent + LANDS_WITHIN or self.random.random() < 0.3:
+            return f"{request.verb} {request.name} is lost"
         try:
-            self.world.handle(request)
+            self.world.api.handle(request)
         except ApiError as error:
-            return f"{request.method} {request.name}: {error.status}"
-        return f"{request.method} {request.name}"
+            return f"{request.verb} {request.name}: {error.status}"
+        return f"{request.verb} {request.name}"
 
     # Kubernetes' moves
 
     def job_controller_works(self) -> Any:
-        name = self.one_of(self.world.objects[JOBS])
-        return name if name and self.world.job_controller(name) else False
+        world = self.world
+        name = self.one_of([*world.objects[JOBS], *world.objects[PODS]])
+        busy = name and (world.job_controller(name) or world.job_controller_without_job(name))
+        return name if busy else False
 
     def scheduler_works(self) -> Any:
         name = self.one_of(self.world.objects[PODS])
@@ -189,16 +191,21 @@ class Explorer:
         return self.world.kubelet_clean_up(self.random.choice(("n1", "n2"))) or False
 
     def garbage_collector_works(self) -> Any:
-        name = self.one_of(self.world.objects[JOBS])
-        if not name or not self.world.garbage_collector(name):
+        world = self.world
+        name = self.one_of([*world.objects[JOBS], *world.objects[PODS]])
+        if not name or not (world.garbage_collector(name) or world.garbage_collector_without_job(name)):
             return False
-        if name not in self.world.objects[JOBS]:
+        if name not in world.objects[JOBS]:
             self.forget_creates(name)
         return name
 
     def forget_creates(self, name: str) -> None:
         """A create that is held up arrives while its Job's name is taken, or never."""
-        self.held_up = [r for r in self.held_up if (r.method, r.name) != ("create", name)]
+        self.held_up = [
+            flying
+            for flying in self.held_up
+            if (flying.request.verb, flying.request.name) != ("create", name)
+        ]
 
     def pod_garbage_collector_works(self) -> Any:
         name = self.one_of(self.world.objects[PODS])
@@ -225,7 +232,8 @@ class Explorer:
         if name is None:
             return False
         self.world.nodes[name].kubelet = False
-        self.world.objects[NODES].pop(name, None)
+        if name in self.world.objects[NODES]:
+            self.world.delete(NODES, name)
         return name
 
     def kubelet_returns(self) -> Any:
@@ -246,7 +254,7 @@ class Explorer:
         name = self.random.choice(("n1", "n2"))
         if name not in self.world.objects[NODES]:
             return False
-        self.world.objects[NODES].pop(name)
+        self.world.delete(NODES, name)
         return name
 
     # What people do
@@ -261,7 +269,7 @@ class Explorer:
             p.task == task.metadata.uid and p.attempt == attempt.number for p in self.world.processes.values()
         )
         startable = any(
-            pod["status"].get("phase") == "Pending" and pod["metadata"]["jobUid"] == attempt.job_uid
+            pod["status"]["phase"] == "Pending" and owner_uid(pod) == attempt.job_uid
             for pod in self.world.objects[PODS].values()
         )
         if alive or startable or attempt.outcome is not None:
@@ -281,7 +289,7 @@ class Explorer:
         task = self.a_task()
         if task is None or (task.status.run or 1) > 1:
             return False
-        self.annotate(task, names.RETRY_NOW_ANNOTATION, f"{self.world.version}")
+        self.annotate(task, names.RETRY_NOW_ANNOTATION, f"{self.world.api.version}")
         return task.metadata.name
 
     def user_cancels(self) -> Any:
@@ -311,7 +319,8 @@ class Explorer:
         name = self.one_of([name for name, job in jobs.items() if job["metadata"]["uid"] in recorded])
         if name is None:
             return False
-        self.world.delete(JOBS, name)
+        policy = self.random.choice(("Background", None))  # as kubectl does, or as the Job itself says
+        self.world.delete(JOBS, name, propagation=policy)
         self.forget_creates(name)
         return name
 
@@ -330,15 +339,11 @@ class Explorer:
         task = self.a_task()
         if task is None:
             return False
-        body = self.world.objects[TASKS][task.metadata.name]
-        body["spec"][name] = value
-        body["metadata"]["generation"] += 1
-        self.world.changed(TASKS, task.metadata.name)
+        self.world.patch(TASKS, task.metadata.name, spec={name: value})
         return task.metadata.name
 
     def annotate(self, task: AsyncTask, name: str, value: str) -> None:
-        self.world.objects[TASKS][task.metadata.name]["metadata"]["annotations"][name] = value
-        self.world.changed(TASKS, task.metadata.name)
+        self.world.patch(TASKS, task.metadata.name, metadata={"annotations": {name: value}})
 
     # What must hold
 
@@ -367,9 +372,8 @@ class Explorer:
             node.kubelet = True
             if name not in world.objects[NODES]:
                 world.put_node(node)
-        for body in list(world.objects[TASKS].values()):
-            body["spec"].pop("suspend", None)
-            world.changed(TASKS, body["metadata"]["name"])
+        for name in world.objects[TASKS]:
+            world.patch(TASKS, name, spec={"suspend": None})
         standby, leader = self.operators
         leader.take_over()
         for _ in range(60):
@@ -406,6 +410,8 @@ class Explorer:
             for job in list(world.objects[JOBS]):
                 busy = world.job_controller(job) or world.garbage_collector(job) or busy
             for pod in list(world.objects[PODS]):
+                busy = world.job_controller_without_job(pod) or busy
+                busy = world.garbage_collector_without_job(pod) or busy
                 busy = world.pod_garbage_collector(pod) or world.schedule(pod, "n1") or busy
                 busy = world.kubelet(pod, 0) or busy
             for node in world.nodes:
@@ -428,7 +434,7 @@ class Explorer:
             return
         for name, lease in list(self.world.objects[LEASES].items()):
             if lease["spec"]["holderIdentity"].split("/")[0] in self.deleted:
-                self.world.remove(LEASES, name)
+                self.world.delete(LEASES, name)
 
     def check_the_end(self) -> None:
         """See that every task has ended, and that its counts are those of its history."""

@@ -5,27 +5,25 @@ two requests the operator may die, lose its leadership, or be held up while its 
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Generator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from asyncflow.controller.leader_term import LeaderTerm
 from asyncflow.controller.operator import Operator
-from asyncflow.kube.client import (
-    JOBS,
-    PODS,
-    ApiError,
-    Body,
-    Listing,
-    NotLeading,
-    Resource,
-)
+from asyncflow.kube.client import ApiError, Body, NotLeading
 from asyncflow.kube.queue import Requeue
+from asyncflow.kube.source import Source
 from asyncflow.settings import Settings
-from model.world import Request, World
+from model.world import World
+from support.fake_api import FakeClient, Request
+from support.object_store import Subscription
+from support.selectors import matcher
 
 
-@dataclass
+@dataclass(frozen=True)
 class Call:
     """A request that a coroutine waits for."""
 
@@ -35,55 +33,18 @@ class Call:
         return (yield self.request)
 
 
-class Client:
-    """What the operator takes for its API client."""
+async def call(request: Request) -> Any:
+    """Send a request to whoever drives the coroutine; return the answer that it gives."""
+    return await Call(request)
 
-    unanswered = 0
 
-    def __init__(self, owner: "SimulatedOperator") -> None:
-        self._owner = owner
+@dataclass(frozen=True)
+class InFlight:
+    """A request that was sent and has not been answered."""
 
-    async def _send(self, request: Request) -> Any:
-        if request.writes and not self._owner.leading:
-            raise NotLeading(request.method)
-        return await Call(replace(request, sent=self._owner.world.now))
-
-    async def get(self, resource: Resource, _: str | None, name: str) -> Body:
-        return await self._send(Request("get", resource, name))  # type: ignore[no-any-return]
-
-    async def list(
-        self,
-        resource: Resource,
-        _: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-    ) -> Listing:
-        return await self._send(Request("list", resource, labels=labels, fields=fields))  # type: ignore[no-any-return]
-
-    async def parts(
-        self,
-        resource: Resource,
-        _: str | None = None,
-        *,
-        labels: str | None = None,
-        fields: str | None = None,
-    ) -> AsyncIterator[Listing]:
-        yield await self._send(Request("list", resource, labels=labels, fields=fields))
-
-    async def create(self, resource: Resource, _: str, body: Body, *, dry_run: bool = False) -> Body:
-        name = body["metadata"]["name"]
-        return await self._send(Request("create", resource, name, body, dry_run=dry_run))  # type: ignore[no-any-return]
-
-    async def patch(
-        self, resource: Resource, _: str, name: str, body: Body, *, subresource: str | None = None
-    ) -> Body:
-        return await self._send(Request("patch", resource, name, body, subresource=subresource))  # type: ignore[no-any-return]
-
-    async def delete(
-        self, resource: Resource, _: str, name: str, *, uid: str, version: str | None = None
-    ) -> None:
-        await self._send(Request("delete", resource, name, uid=uid, version=version))
+    request: Request
+    sent: datetime
+    coroutine: Coroutine[Any, Any, None]
 
 
 class Elector:
@@ -107,17 +68,38 @@ class SimulatedOperator:
         self.world = world
         self.name = name
         self.leading = False
-        self.events: deque[tuple[Resource, str, Body]] = deque()
-        world.watchers.append(self.events)
         unused: Any = None
-        client: Any = Client(self)
+        client = FakeClient(world.api, may_write=lambda: self.leading, send=call)
         made: Any = Operator(unused, SETTINGS, client, lambda: world.now)
         made.elector = Elector(self)
         self.operator = made
         self.work: LeaderTerm | None = None
-        self.running: dict[str, tuple[Coroutine[Any, Any, None], Request]] = {}
+        self.running: dict[str, InFlight] = {}
+        self.events: deque[tuple[Source, str, Body]] = deque()
+        sources = made.sources
+        self._unsubscribe: list[Callable[[], None]] = [
+            world.api.subscribe(
+                Subscription(
+                    partial(self._told, source),
+                    source.resource,
+                    None,
+                    matcher(source.resource, source.labels, source.watched_fields or source.fields),
+                )
+            )
+            for source in (
+                sources.tasktypes,
+                sources.asynctasks,
+                sources.jobs,
+                sources.leases,
+                sources.pods,
+                sources.unbound_pods,
+            )
+        ]
 
     # What it learns
+
+    def _told(self, source: Source, event: str, body: Body) -> None:
+        self.events.append((source, event, body))
 
     def hear(self) -> None:
         """Let all that is on its way arrive, and ring all alarms that are due."""
@@ -129,10 +111,8 @@ class SimulatedOperator:
         """Let the next watch event arrive."""
         if not self.events:
             return False
-        task_type, event, body = self.events.popleft()
-        source = getattr(self.operator.sources, task_type.plural)
-        if task_type not in (JOBS, PODS) or "labels" in body["metadata"]:
-            source.deliver(event, body)
+        source, event, body = self.events.popleft()
+        source.deliver(event, body)
         return True
 
     # Its leadership
@@ -144,24 +124,26 @@ class SimulatedOperator:
         try:
             answer = None
             while True:
-                answer = self.world.handle(coroutine.send(answer))
+                answer = self.world.api.handle(coroutine.send(answer))
         except StopIteration as done:
             self.work = done.value
 
-    def step_down(self) -> list[Request]:
+    def step_down(self) -> list[InFlight]:
         """Lose the leadership; return the writes that were on their way."""
         self.leading = False
-        under_way = [request for _, request in self.running.values() if request.writes]
-        for coroutine, _ in self.running.values():
-            coroutine.close()
+        under_way = [flying for flying in self.running.values() if flying.request.writes]
+        for flying in self.running.values():
+            flying.coroutine.close()
         self.running.clear()
-        self.work = self.operator._term = None
+        self.work = None
+        self.operator.end_term()
         return under_way
 
-    def die(self) -> list[Request]:
+    def die(self) -> list[InFlight]:
         """Die; return the writes that were on their way."""
         under_way = self.step_down()
-        self.world.watchers = [watcher for watcher in self.world.watchers if watcher is not self.events]
+        while self._unsubscribe:
+            self._unsubscribe.pop()()
         return under_way
 
     # Its work
@@ -205,14 +187,15 @@ class SimulatedOperator:
         if not self.running:
             return False
         key = sorted(self.running)[choice % len(self.running)]
-        coroutine, request = self.running.pop(key)
+        flying = self.running.pop(key)
+        if lost and flying.request.writes:
+            no_answer = ApiError(504, "Timeout", "no answer in time")
+            self.world.api.fail(flying.request.verb, no_answer, applied=True)
         try:
-            result: Any = self.world.handle(request)
+            result: Any = self.world.api.handle(flying.request)
         except ApiError as error:
             result = error
-        if lost and request.writes:
-            result = ApiError(504, "Timeout", "no answer in time")
-        self._step(key, coroutine, result)
+        self._step(key, flying.coroutine, result)
         return True
 
     def _step(self, key: str, coroutine: Coroutine[Any, Any, None], result: Any) -> None:
@@ -225,4 +208,4 @@ class SimulatedOperator:
             if self.work is not None and name:
                 (self.work.tasks if what == "task" else self.work.types).add(name)
             return
-        self.running[key] = (coroutine, request)
+        self.running[key] = InFlight(request, self.world.now, coroutine)

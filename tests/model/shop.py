@@ -6,7 +6,7 @@ from typing import Any
 from asyncflow.kube.client import JOBS, TASKS, TYPES
 from model.explorer import type_body
 from model.operators import SimulatedOperator
-from model.world import Request, World
+from model.world import World
 
 
 class Shop:
@@ -15,30 +15,24 @@ class Shop:
     def __init__(self, **spec: Any) -> None:
         self.world = World()
         self.operator = SimulatedOperator(self.world, "A")
-        self.world.handle(Request("create", TYPES, "poll", type_body(**spec)))
+        self.world.create(TYPES, type_body(**spec))
         self.operator.take_over()
         self.settle()
 
     def create(self, name: str, **spec: Any) -> None:
-        body = {"metadata": {"name": name, "generation": 1}, "spec": {"taskTypeName": "poll", **spec}}
-        self.world.handle(Request("create", TASKS, name, body))
+        """Create a task of the type."""
+        self.world.create(TASKS, {"metadata": {"name": name}, "spec": {"taskTypeName": "poll", **spec}})
 
     def fail(self, name: str) -> None:
-        """Let a task's attempt fail for good; its pod is not seen, so the operator reads it after a while."""
-        (job,) = [body for key, body in self.world.objects[JOBS].items() if key == f"{name}-0-1"]
+        """End a task's attempt with a non-retriable failure; the event of its pod does not arrive."""
         message = "Container main for pod shop/p failed with exit code 9 matching FailJob rule at index 1"
-        self.world._end(job, "Failed", "PodFailurePolicy", message)
-        job["status"]["failed"] = 1
-        self.world.changed(JOBS, f"{name}-0-1")
+        self.world.end_job(f"{name}-0-1", "Failed", "PodFailurePolicy", message, failed=1)
         self.settle()
         self.world.now += timedelta(seconds=3)
 
     def change_type(self, **spec: Any) -> None:
-        """Change what a person may change of the type."""
-        body = self.world.objects[TYPES]["poll"]
-        body["spec"] |= spec
-        body["metadata"]["generation"] += 1
-        self.world.changed(TYPES, "poll")
+        """Change the spec of the type."""
+        self.world.patch(TYPES, "poll", spec=spec)
 
     def settle(self, *, lost: bool = False) -> int:
         """Let the operator work until there is nothing to do; return how many reconciliations it began.
@@ -56,4 +50,5 @@ class Shop:
 
     @property
     def jobs(self) -> set[str]:
+        """The names of all Jobs."""
         return set(self.world.objects[JOBS])

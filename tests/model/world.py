@@ -4,19 +4,21 @@ Each actor does one small thing at a time, whenever it is told to: nobody is qui
 an operator is told of the cluster is what the API server says; what truly runs is in ``processes``.
 """
 
-import copy
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from asyncflow.api import names
 from asyncflow.api.meta import format_time
-from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body, Listing, Resource
+from asyncflow.kube.client import JOBS, NODES, PODS, TASKS, Body, Resource
 from support.builders import NAMESPACE, T0
+from support.fake_api import FakeApiServer
+from support.object_store import ENDED, FOREGROUND, RESOURCES
 
-KINDS = (TYPES, TASKS, JOBS, LEASES, PODS, NODES)
+GRACE = 5
+KUBELET = 2
+TRACKING = "batch.kubernetes.io/job-tracking"
+"""The finalizer of a pod that its Job has still to count."""
 
 
 class Violation(AssertionError):
@@ -37,27 +39,6 @@ class Process:
 
 
 @dataclass
-class Request:
-    """A request of an operator, in flight."""
-
-    method: str
-    resource: Resource
-    name: str = ""
-    body: Body = field(default_factory=dict)
-    uid: str = ""
-    version: str | None = None
-    subresource: str | None = None
-    labels: str | None = None
-    fields: str | None = None
-    dry_run: bool = False
-    sent: datetime = T0
-
-    @property
-    def writes(self) -> bool:
-        return self.method not in ("get", "list") and not self.dry_run
-
-
-@dataclass
 class Node:
     """A machine: its kubelet may be dead while its processes live on."""
 
@@ -67,13 +48,16 @@ class Node:
 
 
 class World:
-    """Objects, machines and processes. Every change of an object is told to all watchers, in order."""
+    """The API server, machines and processes."""
 
     def __init__(self) -> None:
         self.now = T0
-        self.version = 100
-        self.objects: dict[Resource, dict[str, Body]] = {task_type: {} for task_type in KINDS}
-        self.watchers: list[deque[tuple[Resource, str, Body]]] = []
+        self.api = FakeApiServer(lambda: self.now)
+        self.objects = {
+            resource: self.api.objects(resource, None if resource is NODES else NAMESPACE)
+            for resource in RESOURCES
+        }
+        """By resource and name, as they are now. They are changed through the API server only."""
         self.nodes = {name: Node(name) for name in ("n1", "n2")}
         self.processes: dict[str, Process] = {}
         self.executed: dict[tuple[str, int], str] = {}
@@ -85,98 +69,23 @@ class World:
         for node in self.nodes.values():
             self.put_node(node)
 
-    # The API server
+    # What everybody may ask of the API server
 
-    def handle(self, request: Request) -> Any:
-        """Do what a request asks for."""
-        found = self.objects.get(request.resource, {}).get(request.name)
-        match request.method:
-            case "get":
-                return copy.deepcopy(self._existing(found))
-            case "list":
-                return Listing([copy.deepcopy(o) for o in self._selected(request)], str(self.version))
-            case "create":
-                return self._create(request)
-            case "patch":
-                return self._patch(request, self._existing(found))
-            case "delete":
-                return self._delete(request, self._existing(found))
-        raise AssertionError(request.method)
+    def create(self, resource: Resource, body: Body) -> Body:
+        """Create an object."""
+        return self.api.create(resource, NAMESPACE, body)
 
-    def _existing(self, found: Body | None) -> Body:
-        if found is None:
-            raise ApiError(404, "NotFound", "it is not there")
-        return found
+    def patch(self, resource: Resource, name: str, **fields: Any) -> None:
+        """Change fields of an object; its status by itself, through the subresource."""
+        namespace = None if resource is NODES else NAMESPACE
+        if (status := fields.pop("status", None)) is not None:
+            self.api.patch(resource, namespace, name, {"status": status}, subresource="status")
+        if fields:
+            self.api.patch(resource, namespace, name, fields)
 
-    def _selected(self, request: Request) -> Iterator[Body]:
-        for body in self.objects.get(request.resource, {}).values():
-            labels, phase = body["metadata"].get("labels", {}), body.get("status", {}).get("phase")
-            wanted = [term.partition("=") for term in (request.labels or "").split(",") if term]
-            if not all(key in labels and (not eq or labels[key] == value) for key, eq, value in wanted):
-                continue
-            unwanted = [f.partition("!=")[2] for f in (request.fields or "").split(",") if "phase!=" in f]
-            if phase not in unwanted:
-                yield body
-
-    def _create(self, request: Request) -> Body:
-        body = copy.deepcopy(request.body)
-        name = body["metadata"]["name"]
-        if request.dry_run:
-            return body
-        if name in self.objects[request.resource]:
-            raise ApiError(409, "AlreadyExists", f"{name} is there already")
-        body["metadata"].setdefault("uid", f"{request.resource.plural}-{self.version + 1}")
-        body["metadata"].setdefault("namespace", NAMESPACE)
-        body["metadata"]["creationTimestamp"] = format_time(self.now)
-        body.setdefault("status", {})
-        self.objects[request.resource][name] = body
-        return self.changed(request.resource, name, "ADDED")
-
-    def _patch(self, request: Request, found: Body) -> Body:
-        patch, meta = request.body, request.body.get("metadata", {})
-        for field_name in ("uid", "resourceVersion"):
-            if field_name in meta and meta[field_name] != found["metadata"][field_name]:
-                raise ApiError(409, "Conflict", "it has changed")
-        if request.subresource == "status":
-            patch = {"status": patch.get("status", {})}
-        elif "annotations" in meta:
-            patch = {**patch, "metadata": {"annotations": meta["annotations"]}}
-        else:
-            patch = {key: value for key, value in patch.items() if key != "metadata"}
-        _merge(found, patch)
-        return self.changed(request.resource, request.name)
-
-    def _delete(self, request: Request, found: Body) -> Body:
-        meta = found["metadata"]
-        if request.uid != meta["uid"] or request.version not in (None, meta["resourceVersion"]):
-            raise ApiError(409, "Conflict", "it has changed")
-        self.delete(request.resource, request.name)
-        return found
-
-    def changed(self, task_type: Resource, name: str, event: str = "MODIFIED") -> Body:
-        """Give an object a new version and tell the watchers."""
-        body = self.objects[task_type][name]
-        self.version += 1
-        body["metadata"]["resourceVersion"] = str(self.version)
-        if task_type is not NODES and (task_type is not PODS or body["status"].get("phase") == "Failed"):
-            for watcher in self.watchers:
-                watcher.append((task_type, event, copy.deepcopy(body)))
-        return copy.deepcopy(body)
-
-    def delete(self, task_type: Resource, name: str) -> None:
-        """Delete an object as a user does: a Job or a pod that runs goes when its work is over."""
-        body = self.objects[task_type][name]
-        if task_type in (JOBS, PODS):
-            if "deletionTimestamp" not in body["metadata"]:
-                body["metadata"]["deletionTimestamp"] = format_time(self.now)
-                self.changed(task_type, name)
-        else:
-            self.remove(task_type, name)
-
-    def remove(self, task_type: Resource, name: str) -> None:
-        """Take an object away."""
-        self.changed(task_type, name, "DELETED")
-        del self.objects[task_type][name]
+    def delete(self, resource: Resource, name: str, **options: Any) -> None:
+        """Delete an object: a Job or a pod may stay until its work is over."""
+        self.api.delete(resource, None if resource is NODES else NAMESPACE, name, **options)
 
     # Time and processes
 
@@ -220,17 +129,14 @@ class World:
         """End a process, and have its kubelet say so."""
         self.processes.pop(name, None)
         pod = self.objects[PODS].get(name)
-        if pod is None or pod["status"].get("phase") in ("Failed", "Succeeded"):
+        if pod is None or pod["status"]["phase"] in ENDED:
             return
-        pod["status"] |= {
+        ended = {"exitCode": code, "finishedAt": format_time(self.now)}
+        status = {
             "phase": "Failed" if code or reason else "Succeeded",
-            "containerStatuses": [
-                {"state": {"terminated": {"exitCode": code, "finishedAt": format_time(self.now)}}}
-            ],
+            "containerStatuses": [{"state": {"terminated": ended}}],
         }
-        if reason:
-            pod["status"]["reason"] = reason
-        self.changed(PODS, name)
+        self.patch(PODS, name, status={**status, **({"reason": reason} if reason else {})})
 
     # The kubelets
 
@@ -244,10 +150,11 @@ class World:
         pod = self.objects[PODS].get(pod_name)
         if pod is None or "nodeName" not in pod["spec"]:
             return False
-        node = self.nodes[pod["spec"]["nodeName"]]
-        if not node.kubelet or pod["status"].get("phase") in ("Failed", "Succeeded"):
+        if not self.nodes[pod["spec"]["nodeName"]].kubelet:
             return False
         deleting = "deletionTimestamp" in pod["metadata"]
+        if pod["status"]["phase"] in ENDED:
+            return deleting and pod_name not in self.processes and self._end_deletion(pod)
         if pod_name in self.processes:
             process = self.processes[pod_name]
             short = timedelta(seconds=pod["spec"]["activeDeadlineSeconds"] + GRACE + KUBELET)
@@ -266,9 +173,16 @@ class World:
         elif deleting:
             self._terminate(pod_name, 143)
         else:
-            pod["status"] |= {"startTime": format_time(self.now), "phase": "Running"}
             self.start_process(pod)
-            self.changed(PODS, pod_name)
+            self.patch(PODS, pod_name, status={"startTime": format_time(self.now), "phase": "Running"})
+        return True
+
+    def _end_deletion(self, pod: Body) -> bool:
+        """Delete a pod that nothing runs of any more; it stays as long as its Job has not counted it."""
+        meta = pod["metadata"]
+        if meta.get("deletionGracePeriodSeconds") == 0:
+            return False
+        self.delete(PODS, meta["name"], uid=meta["uid"], grace_seconds=0)
         return True
 
     def kubelet_clean_up(self, name: str) -> bool:
@@ -278,9 +192,7 @@ class World:
             return False
         for pod_name, process in list(self.processes.items()):
             pod = self.objects[PODS].get(pod_name)
-            if process.node == name and (
-                pod is None or pod["status"].get("phase") in ("Failed", "Succeeded")
-            ):
+            if process.node == name and (pod is None or pod["status"]["phase"] in ENDED):
                 del self.processes[pod_name]
                 killed = True
         return killed
@@ -302,15 +214,15 @@ class World:
 
     def put_node(self, node: Node, *, out_of_service: bool = False) -> None:
         taints = [{"key": names.OUT_OF_SERVICE_TAINT}] if out_of_service else []
-        self.objects[NODES][node.name] = {
-            "metadata": {"name": node.name, "uid": node.name},
-            "spec": {"taints": taints},
-            "status": {
-                "conditions": [{"type": "Ready", "status": str(node.kubelet)}],
-                "nodeInfo": {"systemUUID": f"machine-{node.name}", "bootID": f"boot-{node.boot}"},
-            },
+        status = {
+            "conditions": [{"type": "Ready", "status": str(node.kubelet)}],
+            "nodeInfo": {"systemUUID": f"machine-{node.name}", "bootID": f"boot-{node.boot}"},
         }
-        self.changed(NODES, node.name)
+        if node.name in self.objects[NODES]:
+            self.patch(NODES, node.name, spec={"taints": taints}, status=status)
+        else:
+            body = {"metadata": {"name": node.name}, "spec": {"taints": taints}, "status": status}
+            self.api.create(NODES, None, body)
 
     # Kubernetes' controllers
 
@@ -319,12 +231,11 @@ class World:
         pod = self.objects[PODS].get(pod_name)
         if pod is None or "nodeName" in pod["spec"] or "deletionTimestamp" in pod["metadata"]:
             return False
-        if node not in self.objects[NODES] or pod["status"].get("phase") == "Failed":
+        if node not in self.objects[NODES] or pod["status"]["phase"] == "Failed":
             return False
         if self.objects[NODES][node]["spec"]["taints"]:
             return False
-        pod["spec"]["nodeName"] = node
-        self.changed(PODS, pod_name)
+        self.patch(PODS, pod_name, spec={"nodeName": node})
         return True
 
     def job_controller(self, name: str) -> bool:
@@ -334,23 +245,21 @@ class World:
             return False
         status, spec = job["status"], job["spec"]
         conditions = {c["type"]: c for c in status.get("conditions", ())}
-        pods = [p for p in self.objects[PODS].values() if p["metadata"]["jobUid"] == job["metadata"]["uid"]]
-        active = [p for p in pods if p["status"].get("phase") not in ("Failed", "Succeeded")]
+        pods = self._pods_of(job)
+        active = [p for p in pods if p["status"]["phase"] not in ENDED]
         for pod in active:
             if "deletionTimestamp" in pod["metadata"] and "nodeName" not in pod["spec"]:
-                pod["status"]["phase"] = "Failed"
-                self.changed(PODS, pod["metadata"]["name"])
+                self.patch(PODS, pod["metadata"]["name"], status={"phase": "Failed"})
                 return True
+        uncounted = [p for p in pods if p["status"]["phase"] in ENDED and _tracked(p)]
         if "Complete" in conditions or "Failed" in conditions:
-            return False
+            return bool(uncounted) and self._let_go(uncounted[0])
         if "FailureTarget" in conditions:
-            return self._finish_failed(job, conditions["FailureTarget"], active)
-        ended = [p for p in pods if p not in active and not p["metadata"].get("counted")]
-        if ended:
-            return self._count(job, ended[0])
+            return self._finish_failed(job, conditions["FailureTarget"], active, uncounted)
+        if uncounted:
+            return self._count(job, uncounted[0])
         if "startTime" not in status:
-            status["startTime"] = format_time(self.now)
-            self.changed(JOBS, name)
+            self.patch(JOBS, name, status={"startTime": format_time(self.now)})
             return True
         began = datetime.fromisoformat(status["startTime"])
         if self.now >= began + timedelta(seconds=spec["activeDeadlineSeconds"]):
@@ -362,87 +271,108 @@ class World:
             return True
         return False
 
+    def job_controller_without_job(self, pod_name: str) -> bool:
+        """Let go of a pod whose Job is gone; tell whether that was due."""
+        pod = self.objects[PODS].get(pod_name)
+        return pod is not None and _tracked(pod) and self._job_of(pod) is None and self._let_go(pod)
+
+    def _pods_of(self, job: Body) -> list[Body]:
+        return [pod for pod in self.objects[PODS].values() if owner_uid(pod) == job["metadata"]["uid"]]
+
+    def _job_of(self, pod: Body) -> Body | None:
+        job = self.objects[JOBS].get(pod["metadata"]["ownerReferences"][0]["name"])
+        return job if job is not None and job["metadata"]["uid"] == owner_uid(pod) else None
+
+    def _let_go(self, pod: Body) -> bool:
+        """Take the finalizer off a pod that has been counted: if it is being deleted, it may go."""
+        self.patch(PODS, pod["metadata"]["name"], metadata={"finalizers": None})
+        return True
+
     def _make_pod(self, job: Body) -> None:
-        name = f"{job['metadata']['name']}-{self.version}"
-        template = copy.deepcopy(job["spec"]["template"])
-        meta = {
-            **template["metadata"],
-            "name": name,
-            "jobUid": job["metadata"]["uid"],
-            "ownerReferences": [{"kind": "Job", "controller": True, "uid": job["metadata"]["uid"]}],
+        meta, template = job["metadata"], job["spec"]["template"]
+        labels = {
+            "batch.kubernetes.io/job-name": meta["name"],
+            "batch.kubernetes.io/controller-uid": meta["uid"],
         }
-        meta["labels"]["batch.kubernetes.io/job-name"] = job["metadata"]["name"]
-        pod = {"metadata": meta, "spec": template["spec"], "status": {"phase": "Pending"}}
-        self.handle(Request("create", PODS, name, pod))
-        job["status"]["active"] = 1
-        self.changed(JOBS, job["metadata"]["name"])
+        owner = {"kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
+        pod_meta = {
+            **template["metadata"],
+            "name": f"{meta['name']}-{self.api.version}",
+            "labels": {**template["metadata"]["labels"], **labels},
+            "finalizers": [TRACKING],
+            "ownerReferences": [{**owner, "blockOwnerDeletion": True}],
+        }
+        self.create(PODS, {"metadata": pod_meta, "spec": template["spec"]})
+        self.patch(JOBS, meta["name"], status={"active": 1})
 
     def _count(self, job: Body, pod: Body) -> bool:
         """Count a pod that has ended, by the Job's own policy."""
-        pod["metadata"]["counted"] = True
-        job["status"].pop("active", None)
+        self._let_go(pod)
+        job_name, pod_name = job["metadata"]["name"], pod["metadata"]["name"]
         if pod["status"]["phase"] == "Succeeded":
-            job["status"]["succeeded"] = 1
-            job["status"]["completionTime"] = format_time(self.now)
-            return self._end(job, "Complete", "CompletionsReached", "")
-        job["status"]["failed"] = job["status"].get("failed", 0) + 1
+            status = {"active": None, "succeeded": 1, "completionTime": format_time(self.now)}
+            return self.end_job(job_name, "Complete", "CompletionsReached", "", **status)
+        failed = {"active": None, "failed": job["status"].get("failed", 0) + 1}
         codes = [c["state"]["terminated"]["exitCode"] for c in pod["status"].get("containerStatuses", ())]
         disrupted = any(c["type"] == "DisruptionTarget" for c in pod["status"].get("conditions", ()))
         for number, rule in enumerate(job["spec"]["podFailurePolicy"]["rules"]):
             where = f"{rule['action']} rule at index {number}"
-            name = pod["metadata"]["name"]
             if "onPodConditions" in rule and disrupted:
-                message = f"Pod shop/{name} has condition DisruptionTarget matching {where}"
+                message = f"Pod shop/{pod_name} has condition DisruptionTarget matching {where}"
             elif "onExitCodes" in rule and any(codes):
                 code = next(code for code in codes if code)
-                message = f"Container main for pod shop/{name} failed with exit code {code} matching {where}"
+                message = (
+                    f"Container main for pod shop/{pod_name} failed with exit code {code} matching {where}"
+                )
             else:
                 continue
             if rule["action"] == "Ignore":
-                self.changed(JOBS, job["metadata"]["name"])
+                self.patch(JOBS, job_name, status=failed)
                 return True  # another pod is made
-            return self._fail(job, "PodFailurePolicy", message)
-        return self._fail(job, "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+            return self._fail(job, "PodFailurePolicy", message, **failed)
+        return self._fail(
+            job, "BackoffLimitExceeded", "Job has reached the specified backoff limit", **failed
+        )
 
-    def _fail(self, job: Body, reason: str, message: str) -> bool:
-        return self._end(job, "FailureTarget", reason, message)
+    def _fail(self, job: Body, reason: str, message: str, **status: Any) -> bool:
+        return self.end_job(job["metadata"]["name"], "FailureTarget", reason, message, **status)
 
-    def _end(self, job: Body, task_type: str, reason: str, message: str) -> bool:
+    def end_job(self, name: str, condition_type: str, reason: str, message: str, **status: Any) -> bool:
+        """Give a Job a condition, and its status other fields with it."""
         condition = {
-            "type": task_type,
+            "type": condition_type,
             "status": "True",
             "reason": reason,
             "message": message,
             "lastTransitionTime": format_time(self.now),
         }
-        job["status"]["conditions"] = [*job["status"].get("conditions", ()), condition]
-        self.changed(JOBS, job["metadata"]["name"])
+        before = self.objects[JOBS][name]["status"].get("conditions", [])
+        self.patch(JOBS, name, status={**status, "conditions": [*before, condition]})
         return True
 
-    def _finish_failed(self, job: Body, target: Body, active: list[Body]) -> bool:
+    def _finish_failed(self, job: Body, target: Body, active: list[Body], uncounted: list[Body]) -> bool:
         for pod in active:
             if "deletionTimestamp" not in pod["metadata"]:
                 self.delete(PODS, pod["metadata"]["name"])
                 return True
         if active:
             return False
-        return self._end(job, "Failed", target["reason"], target["message"])
+        if uncounted:
+            return self._let_go(uncounted[0])
+        return self.end_job(job["metadata"]["name"], "Failed", target["reason"], target["message"])
 
     def pod_garbage_collector(self, pod_name: str) -> bool:
-        """Fail a pod whose node is no more, or is out of service: without a word of its kubelet."""
+        """Fail, then delete a pod whose node is no more, or is out of service; its kubelet is not asked."""
         pod = self.objects[PODS].get(pod_name)
         if pod is None or "nodeName" not in pod["spec"]:
-            return False
-        if pod["status"].get("phase") in ("Failed", "Succeeded"):
             return False
         node = self.objects[NODES].get(pod["spec"]["nodeName"])
         if node is not None and not node["spec"]["taints"]:
             return False
-        pod["status"] |= {
-            "phase": "Failed",
-            "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}],
-        }
-        self.changed(PODS, pod_name)
+        if pod["status"]["phase"] in ENDED:
+            return self._end_deletion(pod)
+        condition = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC"}
+        self.patch(PODS, pod_name, status={"phase": "Failed", "conditions": [condition]})
         return True
 
     def garbage_collector(self, name: str) -> bool:
@@ -451,40 +381,36 @@ class World:
         if job is None:
             return False
         meta = job["metadata"]
-        owner = meta["ownerReferences"][0]
-        task = self.objects[TASKS].get(owner["name"])
         if "deletionTimestamp" not in meta:
-            if task is not None and task["metadata"]["uid"] == owner["uid"]:
+            task = self.objects[TASKS].get(meta["ownerReferences"][0]["name"])
+            if task is not None and task["metadata"]["uid"] == owner_uid(job):
                 return False
-            self.delete(JOBS, name)
+            foreground = FOREGROUND in meta.get("finalizers", ())
+            self.delete(JOBS, name, propagation="Foreground" if foreground else "Background")
             return True
-        pods = [p for p in self.objects[PODS].values() if p["metadata"]["jobUid"] == meta["uid"]]
+        pods = self._pods_of(job)
         for pod in pods:
-            pod_name = pod["metadata"]["name"]
-            over = pod["status"].get("phase") in ("Failed", "Succeeded")
             if "deletionTimestamp" not in pod["metadata"]:
-                self.delete(PODS, pod_name)
-                return True
-            finished = any(c["type"] in ("Failed", "Complete") for c in job["status"].get("conditions", ()))
-            if over and (finished or pod["metadata"].get("counted")):
-                self.remove(PODS, pod_name)
+                self.delete(PODS, pod["metadata"]["name"])
                 return True
         if not pods:
-            self.remove(JOBS, name)
-            return True
-        return False
+            self.patch(JOBS, name, metadata={"finalizers": None})
+        return not pods
+
+    def garbage_collector_without_job(self, pod_name: str) -> bool:
+        """Delete a pod whose Job is gone; tell whether that was due."""
+        pod = self.objects[PODS].get(pod_name)
+        if pod is None or "deletionTimestamp" in pod["metadata"] or self._job_of(pod) is not None:
+            return False
+        self.delete(PODS, pod_name)
+        return True
 
 
-GRACE = 5
-KUBELET = 2
+def owner_uid(body: Body) -> str:
+    """Return the uid of an object's owner."""
+    uid: str = body["metadata"]["ownerReferences"][0]["uid"]
+    return uid
 
 
-def _merge(target: Body, patch: Body) -> None:
-    """Apply a JSON merge patch (RFC 7396)."""
-    for key, value in patch.items():
-        if value is None:
-            target.pop(key, None)
-        elif isinstance(value, dict) and isinstance(target.get(key), dict):
-            _merge(target[key], value)
-        else:
-            target[key] = copy.deepcopy(value)
+def _tracked(pod: Body) -> bool:
+    return TRACKING in pod["metadata"].get("finalizers", ())

@@ -1,5 +1,6 @@
 """Objects for tests, as the API server would return them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from asyncflow.api.tasktype import TaskType
 from asyncflow.controller.clock import utc_now
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.context import Context
+from asyncflow.controller.garbage_collector import GarbageCollector
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.lifecycle.actions import Decision
 from asyncflow.core.lifecycle.decide import decide
@@ -18,7 +20,10 @@ from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.scheduling.admission import Admission
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
+from asyncflow.kube.client import ApiClient
 from asyncflow.kube.queue import WorkQueue
+from asyncflow.kube.recorder import EventRecorder
+from support.fake_api import FakeApiServer, FakeClient
 
 T0 = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NAMESPACE = "shop"
@@ -203,7 +208,8 @@ def job_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status
 
 def pod_body(attempt: int = 1, version: int = 1, name: str = "order-1", **status: Any) -> dict[str, Any]:
     """Return a pod of ours as it comes over the wire."""
-    labels = job_body(attempt, name=name)["metadata"]["labels"]
+    job_meta = job_body(attempt, name=name)["metadata"]
+    labels = {**job_meta["labels"], "batch.kubernetes.io/job-name": job_meta["name"]}
     return {
         "metadata": {
             "name": f"{name}-0-{attempt}-abcde",
@@ -226,19 +232,25 @@ def look(seen: AsyncTask, seconds: float = 0, **known: Any) -> Decision:
     return decision
 
 
-def context(state: ClusterState, **parts: Any) -> Context:
-    """Return what the parts of a leader's term share; what is not given must not be used."""
-    unused: Any = None
-    clock = parts.pop("clock", utc_now)
+def context(
+    state: ClusterState,
+    *,
+    client: ApiClient | None = None,
+    admission: Admission | None = None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Context:
+    """Return what the parts of a leader's term share; nothing of it runs by itself."""
+    client = client or FakeClient(FakeApiServer(clock))
 
     async def nothing(_: str) -> None: ...
 
-    defaults: dict[str, Any] = {
-        "client": unused,
-        "admission": Admission(),
-        "recorder": unused,
-        "garbage_collector": unused,
-        "tasks": WorkQueue(nothing, workers=1, clock=clock),
-        "types": WorkQueue(nothing, workers=1, clock=clock),
-    }
-    return Context(state=state, clock=clock, **{**defaults, **parts})
+    return Context(
+        client=client,
+        state=state,
+        admission=admission or Admission(),
+        recorder=EventRecorder(client, clock),
+        garbage_collector=GarbageCollector(client, state, per_second=1000),
+        tasks=WorkQueue(nothing, workers=1, clock=clock),
+        types=WorkQueue(nothing, workers=1, clock=clock),
+        clock=clock,
+    )

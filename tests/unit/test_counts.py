@@ -16,10 +16,10 @@ from asyncflow.api.tasktype import Shards
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.core.tasktype.shards import roll, split
 from asyncflow.core.tasktype.snapshot import Due
-from asyncflow.kube.client import JOBS, TASKS, TYPES, ApiError
+from asyncflow.kube.client import TASKS, TYPES, ApiError
 from model.explorer import type_body
 from model.operators import SimulatedOperator
-from model.world import Request, World
+from model.world import World
 from support.builders import at
 
 KEEP_SECONDS = 3600
@@ -127,27 +127,23 @@ class RetentionMachine(RuleBasedStateMachine):
     def begin(self) -> None:
         retention = {"succeededSeconds": KEEP_SECONDS, "failedSeconds": 2 * KEEP_SECONDS}
         spec = type_body(retention=retention, suspend=True, maxTasksPerShard=3)
-        self.world.handle(Request("create", TYPES, "poll", spec))
+        self.world.create(TYPES, spec)
         self.operator.take_over()
 
     @rule(phase=st.sampled_from(["Succeeded", "Failed", "Cancelled"]), ago=st.integers(0, 3 * KEEP_SECONDS))
     def a_task_has_ended(self, phase: str, ago: int) -> None:
         self.made += 1
         name = f"t{self.made}"
-        meta = {"name": name, "generation": 1, "annotations": {}}
-        body = {"metadata": meta, "spec": {"taskTypeName": "poll"}}
-        self.world.handle(Request("create", TASKS, name, body))
+        self.world.create(TASKS, {"metadata": {"name": name}, "spec": {"taskTypeName": "poll"}})
         ending = format_time(self.world.now - timedelta(seconds=ago))
-        self.world.objects[TASKS][name]["status"] = {"phase": phase, "completionTime": ending, "shard": 1}
-        self.world.changed(TASKS, name)
+        self.world.patch(TASKS, name, status={"phase": phase, "completionTime": ending, "shard": 1})
 
     @precondition(lambda self: self.world.objects[TASKS])
     @rule(data=st.data())
     def somebody_asks_for_another_run(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.objects[TASKS])))
-        annotations = self.world.objects[TASKS][name]["metadata"]["annotations"]
-        annotations["asyncflow.dev/retry-now"] = str(self.world.version)
-        self.world.changed(TASKS, name)
+        annotations = {"asyncflow.dev/retry-now": str(self.world.api.version)}
+        self.world.patch(TASKS, name, metadata={"annotations": annotations})
 
     @rule(seconds=st.integers(1, KEEP_SECONDS))
     def time_passes(self, seconds: int) -> None:
@@ -164,10 +160,10 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule(lands=st.booleans())
     def the_operator_dies(self, lands: bool) -> None:
-        for request in self.operator.die():
+        for flying in self.operator.die():
             if lands:
                 with suppress(ApiError):  # it comes too late
-                    self.world.handle(request)
+                    self.world.api.handle(flying.request)
         self.operator = SimulatedOperator(self.world, "A")
         self.operator.take_over()
 
@@ -182,7 +178,7 @@ class RetentionMachine(RuleBasedStateMachine):
         there = Counter(body["status"].get("phase", "Pending").lower() for body in tasks)
         assert {phase: number for phase, number in counts.items() if number} == dict(there)
         for body in tasks:
-            asked = body["metadata"]["annotations"].get("asyncflow.dev/retry-now")
+            asked = body["metadata"].get("annotations", {}).get("asyncflow.dev/retry-now")
             assert body["status"].get("retryNow") == asked, "who asks for another run is heard"
         for body in tasks:
             if body["status"]["phase"] in ("Succeeded", "Failed", "Cancelled"):
@@ -210,7 +206,7 @@ def test_a_task_stays_as_long_as_it_has_jobs() -> None:
     """They are kept for ten minutes: until then a create that was held up could still make an attempt."""
     world = World()
     operator = SimulatedOperator(world, "A")
-    world.handle(Request("create", TYPES, "poll", type_body(retention={"succeededSeconds": 0})))
+    world.create(TYPES, type_body(retention={"succeededSeconds": 0}))
     operator.take_over()
 
     def settle() -> None:
@@ -222,13 +218,9 @@ def test_a_task_stays_as_long_as_it_has_jobs() -> None:
                 operator.hear()
                 going = operator.answer(0) or operator.begin(0)
 
-    body = {"metadata": {"name": "a", "generation": 1}, "spec": {"taskTypeName": "poll"}}
-    world.handle(Request("create", TASKS, "a", body))
+    world.create(TASKS, {"metadata": {"name": "a"}, "spec": {"taskTypeName": "poll"}})
     settle()
-    job, now = world.objects[JOBS]["a-0-1"], format_time(world.now)
-    condition = {"type": "Complete", "status": "True", "lastTransitionTime": now}
-    job["status"] = {"succeeded": 1, "completionTime": now, "conditions": [condition]}
-    world.changed(JOBS, "a-0-1")
+    world.end_job("a-0-1", "Complete", "", "", succeeded=1, completionTime=format_time(world.now))
     world.now += timedelta(minutes=9)
     settle()
     assert list(world.objects[TASKS]) == ["a"]

@@ -13,7 +13,7 @@ from asyncflow.core.lifecycle.history import EVIDENCE_AFTER
 from asyncflow.kube.client import JOBS, TASKS, TYPES
 from model.explorer import type_body
 from model.operators import SimulatedOperator
-from model.world import Request, World
+from model.world import World
 
 STEPS_MAX = 5000
 
@@ -72,20 +72,14 @@ class DispatchMachine(RuleBasedStateMachine):
         self.start_who_may()
 
     def change(self, resource: Any, name: str, **spec: Any) -> None:
-        body = self.world.objects[resource][name]
-        for field, value in spec.items():
-            body["spec"].pop(field, None)
-            if value is not None:
-                body["spec"][field] = value
-        body["metadata"]["generation"] += 1
-        self.world.changed(resource, name)
+        self.world.patch(resource, name, spec=spec)
         self.settle()
 
     # What people do
 
     @initialize()
     def begin(self) -> None:
-        self.world.handle(Request("create", TYPES, "poll", type_body()))
+        self.world.create(TYPES, type_body())
         self.operator.take_over()
         self.settle()
         for priority in (None, None, 1, -1, None):
@@ -99,8 +93,7 @@ class DispatchMachine(RuleBasedStateMachine):
         spec: dict[str, Any] = {"taskTypeName": "poll"}
         spec |= {} if priority is None else {"priority": priority}
         spec |= {} if due is None else {"notBefore": format_time(due)}
-        body = {"metadata": {"name": name, "generation": 1, "annotations": {}}, "spec": spec}
-        self.world.handle(Request("create", TASKS, name, body))
+        self.world.create(TASKS, {"metadata": {"name": name}, "spec": spec})
         self.tasks[name] = Task(self.world.now, priority, due)
         self.settle()
 
@@ -108,9 +101,9 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.tasks)))
-        self.world.remove(TASKS, name)
+        self.world.delete(TASKS, name)
         for job in [j for j in self.world.objects[JOBS] if j.startswith(f"{name}-")]:
-            self.world.remove(JOBS, job)
+            self.world.delete(JOBS, job, propagation="Background")
         del self.tasks[name]
         self.live.discard(name)
         self.ended.discard(name)
@@ -155,9 +148,8 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @rule()
     def change_the_pod_of_the_type(self) -> None:
-        template = self.world.objects[TYPES]["poll"]["spec"]["template"]
-        template["spec"]["containers"][0]["image"] = f"image-{self.world.version}"
-        self.change(TYPES, "poll")
+        containers = [{"name": "main", "image": f"image-{self.world.api.version}"}]
+        self.change(TYPES, "poll", template={"spec": {"containers": containers}})
 
     # What happens
 
@@ -165,11 +157,8 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def end_an_attempt(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.live)))
-        job = self.world.objects[JOBS][f"{name}-0-1"]
         now = format_time(self.world.now - EVIDENCE_AFTER)  # the event of its pod is not waited for any more
-        condition = {"type": "Complete", "status": "True", "lastTransitionTime": now}
-        job["status"] = {"succeeded": 1, "completionTime": now, "conditions": [condition]}
-        self.world.changed(JOBS, f"{name}-0-1")
+        self.world.end_job(f"{name}-0-1", "Complete", "", "", succeeded=1, completionTime=now)
         self.live.discard(name)
         self.ended.add(name)
         self.settle()

@@ -15,7 +15,7 @@ from asyncflow.core.tasktype import error_policy
 from asyncflow.core.tasktype.census import Census, Entry
 from asyncflow.core.tasktype.decide import decide_type
 from asyncflow.core.tasktype.snapshot import DryRunResult, Due, TypeSnapshot
-from asyncflow.kube.client import JOBS, TASKS, TYPES
+from asyncflow.kube.client import TASKS, TYPES
 from model.shop import Shop
 from support.builders import at, task, task_body, task_type
 
@@ -161,9 +161,8 @@ def test_another_priority_of_the_type_moves_those_who_wait() -> None:
         shop.settle()
     shop.change_type(priority=5)
     shop.settle()
-    job = shop.world.objects[JOBS]["a-0-1"]
-    job["status"]["completionTime"] = format_time(shop.world.now - EVIDENCE_AFTER)
-    shop.world._end(job, "Complete", "CompletionsReached", "")
+    ended = format_time(shop.world.now - EVIDENCE_AFTER)
+    shop.world.end_job("a-0-1", "Complete", "CompletionsReached", "", completionTime=ended)
     shop.settle()
     assert shop.jobs == {"a-0-1", "types-0-1"}
 
@@ -210,9 +209,7 @@ def test_a_governors_tick_costs_the_same_with_a_hundred_thousand_finished_tasks(
     census = state.census(KEY)
     for number in range(100_000):
         census.put(f"t{number}", Entry(S, number // 5000, (at(number // 100), f"t{number}")))
-    kind_body = shop.world.objects[TYPES]["poll"]
-    kind_body["status"] |= {"shards": {"begin": 20, "end": 20}}
-    shop.world.changed(TYPES, "poll")
+    shop.world.patch(TYPES, "poll", status={"shards": {"begin": 20, "end": 20}})
     shop.settle()
     calls_of_a_tick(state, shop)  # it writes the counts
     assert calls_of_a_tick(state, shop) <= 1.2 * before

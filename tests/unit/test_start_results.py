@@ -2,24 +2,9 @@
 
 from typing import Any
 
-import pytest
-
-from asyncflow.kube.client import JOBS, LEASES, TASKS, ApiError
+from asyncflow.core.attempt.naming import lock_name
+from asyncflow.kube.client import LEASES, TASKS, ApiError
 from model.shop import Shop
-from model.world import Request
-
-
-def refuse(shop: Shop, monkeypatch: pytest.MonkeyPatch, resource: Any, error: ApiError | None) -> None:
-    """Let the API server refuse to create objects of a resource; None: no more."""
-    handle = type(shop.world).handle
-
-    def refusing(request: Request) -> Any:
-        creates = request.method == "create" and not request.dry_run
-        if error is not None and creates and request.resource == resource:
-            raise error
-        return handle(shop.world, request)
-
-    monkeypatch.setattr(shop.world, "handle", refusing)
 
 
 def status(shop: Shop, name: str) -> Any:
@@ -36,33 +21,27 @@ def test_a_start_with_an_unknown_result_keeps_its_slot() -> None:
         shop.operator.hear()
         if not shop.operator.begin(0):
             shop.operator.answer(0, lost=True)
-    shop.world.watchers.clear()  # nor does an event of the Job arrive
-    shop.operator.events.clear()
+    shop.operator.events.clear()  # nor does the event of the Job arrive
     shop.create("b")
-    shop.world.watchers.append(shop.operator.events)
-    shop.world.changed(TASKS, "b", "ADDED")
     shop.settle()
     assert shop.jobs == {"a-0-1"}
 
 
-def test_a_refused_start_is_visible_and_gives_slot_and_lock_to_the_next(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_refused_start_is_visible_and_gives_slot_and_lock_to_the_next() -> None:
     shop = Shop(maxConcurrent=1)
-    refuse(shop, monkeypatch, JOBS, QUOTA)
+    shop.world.api.fail("create", QUOTA, name="a-0-1")
     shop.create("a", lockKey="key")
     shop.settle()
     assert status(shop, "a")["reason"] == "QuotaExceeded"
     assert not shop.world.objects[LEASES]
-    refuse(shop, monkeypatch, JOBS, None)
     shop.create("b", lockKey="key")
     shop.settle()
     assert shop.jobs == {"b-0-1"}
 
 
-def test_a_lock_that_cannot_be_taken_is_a_refused_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_that_cannot_be_taken_is_a_refused_start() -> None:
     shop = Shop(maxConcurrent=1)
-    refuse(shop, monkeypatch, LEASES, ApiError(403, "Forbidden", "leases is forbidden"))
+    shop.world.api.fail("create", ApiError(403, "Forbidden", "leases is forbidden"), name=lock_name("key"))
     shop.create("a", lockKey="key")
     shop.settle()
     assert status(shop, "a")["reason"] == "Forbidden"

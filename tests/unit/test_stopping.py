@@ -1,33 +1,26 @@
 """How an attempt is ended from outside."""
 
-from typing import Any
-
 import pytest
 
+from asyncflow.api import names
 from asyncflow.api.meta import format_time
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stopping import Stopper
 from asyncflow.core.lifecycle.actions import StopJob
 from asyncflow.core.lifecycle.outcome import STOP_CANCELLED, STOP_NOT_STARTED
-from asyncflow.kube.client import JOBS, Listing, Resource
+from asyncflow.kube.client import JOBS, PODS
 from asyncflow.kube.queue import Requeue
-from support.builders import T0, job_body, pod_body, task, task_body
+from support.builders import NAMESPACE, T0, job_body, pod_body, task, task_body
+from support.fake_api import FakeApiServer, FakeClient
 
-Body = dict[str, Any]
 
-
-class Cluster:
-    """A Job with a pod that its node has just accepted; takes the place of the API client."""
-
-    def __init__(self) -> None:
-        self.patched: list[Resource] = []
-
-    async def list(self, *_: Any, **__: Any) -> Listing:
-        return Listing([pod_body(version=2, phase="Running", startTime=format_time(T0))], "2")
-
-    async def patch(self, resource: Resource, *_: Any) -> Body:
-        self.patched.append(resource)
-        return job_body(version=3)
+@pytest.fixture
+def api() -> FakeApiServer:
+    """A Job with a pod that its node has just accepted."""
+    made = FakeApiServer()
+    made.load(JOBS, job_body())
+    made.load(PODS, pod_body(version=2, phase="Running", startTime=format_time(T0)))
+    return made
 
 
 @pytest.fixture
@@ -39,18 +32,20 @@ def state() -> ClusterState:
 
 
 async def test_an_attempt_that_started_in_the_last_moment_is_not_stopped_for_not_starting(
-    state: ClusterState,
+    api: FakeApiServer, state: ClusterState
 ) -> None:
-    cluster: Any = Cluster()
+    stopper = Stopper(FakeClient(api), state)
     with pytest.raises(Requeue, match="has started since the decision"):
-        await Stopper(cluster, state).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
-    assert cluster.patched == []
+        await stopper.stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_NOT_STARTED))
+    assert [request for request in api.requests if request.writes] == []
     (seen,) = state.pods_of("uid-order-1")
     assert seen.start_time == T0, "the next decision knows of it"
 
 
-async def test_it_is_stopped_for_any_other_reason(state: ClusterState) -> None:
-    cluster: Any = Cluster()
-    await Stopper(cluster, state).stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_CANCELLED))
-    assert JOBS in cluster.patched
-    assert len(cluster.patched) == 2
+async def test_it_is_stopped_for_any_other_reason(api: FakeApiServer, state: ClusterState) -> None:
+    stopper = Stopper(FakeClient(api), state)
+    await stopper.stop(task(), StopJob("order-1-0-1", "job-order-1-1", STOP_CANCELLED))
+    assert [request.resource for request in api.requests if request.writes] == [PODS, JOBS]
+    assert api.get(PODS, NAMESPACE, "order-1-0-1-abcde")["spec"]["activeDeadlineSeconds"] == 1
+    annotations = api.get(JOBS, NAMESPACE, "order-1-0-1")["metadata"]["annotations"]
+    assert annotations == {names.STOP_REASON_ANNOTATION: STOP_CANCELLED}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 import pytest
 
@@ -11,30 +10,9 @@ from asyncflow.api.meta import format_time
 from asyncflow.controller.cluster_state import ClusterState
 from asyncflow.controller.stuck import NODE_MAX_AGE, Governor
 from asyncflow.core.scheduling.admission import Admission
-from asyncflow.kube.client import NODES, ApiUnreachable, Listing, Resource
+from asyncflow.kube.client import NODES, PODS, ApiUnreachable
 from support.builders import NAMESPACE, T0, at, context, job_body, pod_body, task_body
-
-Body = dict[str, Any]
-
-
-class Cluster:
-    """Pods by the name of their type, and nodes; takes the place of the API client."""
-
-    def __init__(self) -> None:
-        self.pods: dict[str, list[Body]] = {}
-        self.boots: dict[str, str] = {}
-        self.fails_at = ""
-
-    async def list(self, _: Resource, __: str, *, labels: str, fields: str) -> Listing:
-        task_type = labels.rpartition("=")[2]
-        return Listing(self.pods.get(task_type, []), "1")
-
-    async def get(self, resource: Resource, _: str | None, name: str) -> Body:
-        if name == self.fails_at:
-            raise ApiUnreachable(name)
-        assert resource is NODES
-        info = {"systemUUID": "m", "bootID": self.boots[name]}
-        return {"metadata": {"name": name}, "status": {"nodeInfo": info}}
+from support.fake_api import FakeApiServer, FakeClient
 
 
 class Watch:
@@ -42,12 +20,12 @@ class Watch:
 
     def __init__(self) -> None:
         self.now = T0
-        self.cluster = Cluster()
+        self.api = FakeApiServer(lambda: self.now)
         self.admission = Admission()
         ignore: Callable[..., None] = lambda *_: None  # noqa: E731
         self.state = ClusterState(lambda uid: self.shared.tasks.add(uid), ignore, ignore)
         self.shared = context(
-            self.state, client=self.cluster, admission=self.admission, clock=lambda: self.now
+            self.state, client=FakeClient(self.api), admission=self.admission, clock=lambda: self.now
         )
         self.governor = Governor(self.shared)
 
@@ -62,8 +40,16 @@ class Watch:
         self.admission.occupy(f"uid-{name}", (NAMESPACE, task_type))
         pod = pod_body(name=name, phase="Running", startTime=format_time(T0))
         pod["spec"] = {"nodeName": node, "containers": [{}]}
-        self.cluster.pods.setdefault(task_type, []).append(pod)
-        self.cluster.boots.setdefault(node, "1")
+        pod["metadata"]["labels"][names.TYPE_LABEL] = task_type
+        self.api.load(PODS, pod)
+        if node not in self.api.objects(NODES, None):
+            self.api.create(NODES, None, {"metadata": {"name": node}, "spec": {}})
+            self.boot(node, "1")
+
+    def boot(self, node: str, boot: str) -> None:
+        """Let a node be in another boot."""
+        info = {"systemUUID": "m", "bootID": boot}
+        self.api.patch(NODES, None, node, {"status": {"nodeInfo": info}}, subresource="status")
 
     async def tick(self, *kinds: str, at: datetime) -> set[str]:
         """Let the governor look at types; return whom it woke."""
@@ -101,7 +87,7 @@ async def test_every_type_hears_of_a_node_that_they_share(watch: Watch) -> None:
     watch.run_attempt("a", "poll", "n1")
     watch.run_attempt("b", "mail", "n1")
     assert await watch.tick("poll", "mail", at=at(10)) == {"uid-a", "uid-b"}
-    watch.cluster.boots["n1"] = "2"
+    watch.boot("n1", "2")
     later = (T0 + NODE_MAX_AGE).replace(second=30)
     assert await watch.tick("poll", "mail", at=later) == {"uid-a", "uid-b"}
 
@@ -110,12 +96,11 @@ async def test_what_a_look_that_was_cut_off_has_seen_is_told_by_the_next(watch: 
     watch.run_attempt("a", "poll", "n1")
     watch.run_attempt("b", "poll", "n2")
     await watch.tick("poll", at=at(10))
-    watch.cluster.boots["n1"] = "2"
-    watch.cluster.fails_at = "n2"
+    watch.boot("n1", "2")
+    watch.api.fail("get", ApiUnreachable("no answer"), name="n2")
     later = (T0 + NODE_MAX_AGE).replace(second=30)
     with pytest.raises(ApiUnreachable):
         await watch.tick("poll", at=later)
-    watch.cluster.fails_at = ""
     assert await watch.tick("poll", at=later.replace(second=40)) == {"uid-a", "uid-b"}
 
 

@@ -1,5 +1,7 @@
 """The reconciler of tasks where it needs no API server: slots of tasks that are gone."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from asyncflow.controller.cluster_state import ClusterState
@@ -8,6 +10,7 @@ from asyncflow.controller.task_reconciler import TaskReconciler
 from asyncflow.core.scheduling.admission import Admission, Claim
 from asyncflow.core.scheduling.priority_queue import rank
 from support.builders import T0, context, job_body, task_body
+from support.fake_api import FakeApiServer, FakeClient
 
 TYPE = ("shop", "poll")
 
@@ -25,8 +28,10 @@ def state() -> ClusterState:
 
 
 @pytest.fixture
-async def shared(state: ClusterState, admission: Admission) -> Context:
-    return context(state, admission=admission)
+def shared(state: ClusterState, admission: Admission) -> Iterator[Context]:
+    api = FakeApiServer()
+    yield context(state, client=FakeClient(api), admission=admission)
+    assert api.requests == []
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ class Operator:
                         logger.info("stopping: finishing in-flight work")
                         await term.finish(tasks, self.settings.stop_seconds)
         finally:
-            self._term = None
+            self.end_term()
 
     async def take_over(self) -> LeaderTerm:
         """List all resources, whatever the state of the standby was, and begin a leader term."""
@@ -154,6 +154,10 @@ class Operator:
         self._term = LeaderTerm(self.client, self.state, self.settings, self._clock)
         self._term.begin()
         return self._term
+
+    def end_term(self) -> None:
+        """Stand by from now on: changes are stored and not reconciled."""
+        self._term = None
 
     # Sync
 
