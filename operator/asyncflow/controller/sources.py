@@ -24,13 +24,13 @@ class Sources:
         return cls(
             asynctasks=Source(TASKS, state.put_task, state.drop_task),
             tasktypes=Source(TYPES, state.put_type, state.drop_type),
-            jobs=Source(JOBS, state.put_job, state.drop_job, labels=names.OURS),
-            leases=Source(LEASES, state.put_lock, state.drop_lock, labels=names.LOCKS),
+            jobs=Source(JOBS, state.put_job, state.drop_job, labels=names.ATTEMPT_SELECTOR),
+            leases=Source(LEASES, state.put_lock, state.drop_lock, labels=names.LOCK_SELECTOR),
             # A pod that is gone is still evidence; one without Job or record is an attempt, too.
             pods=Source(
                 PODS,
                 state.put_pod,
-                labels=names.OURS,
+                labels=names.ATTEMPT_SELECTOR,
                 fields="status.phase!=Succeeded",
                 watched_fields="status.phase=Failed",
             ),

@@ -179,7 +179,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = LIST_CHUNK
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.inactivity_timeout = SILENCE_SECONDS
-    settings.watching.label_selectors["coordination.k8s.io", "leases"] = names.LOCKS
+    settings.watching.label_selectors["coordination.k8s.io", "leases"] = names.LOCK_SELECTOR
     settings.persistence.diffbase_storage = NoDiffBase()
 
 
