@@ -118,16 +118,16 @@ async def test_after_missed_changes_nothing_is_heard_until_all_was_read_anew() -
 
 async def test_a_version_that_is_refused_again_and_again_is_given_up() -> None:
     refused: list[tuple[str, Body] | Exception] = [ApiError(504, "Timeout", "")]
-    script = Script([listing(10), listing(50)], [refused] * (module.PATIENCE + 1))
+    script = Script([listing(10), listing(50)], [refused] * (module.MAX_FAILED_RESUMES + 1))
     reflector = made(script, Seen())
     with following(reflector):
         await reflector.read()
-        for _ in range(10 * module.PATIENCE):
+        for _ in range(10 * module.MAX_FAILED_RESUMES):
             await asyncio.sleep(0)
-        assert (script.watched_from, reflector.lost) == (["10"] * module.PATIENCE, 1)
+        assert (script.watched_from, reflector.lost) == (["10"] * module.MAX_FAILED_RESUMES, 1)
         await reflector.read()
         await script.over.wait()
-    assert script.watched_from[module.PATIENCE :] == ["50", "50"]
+    assert script.watched_from[module.MAX_FAILED_RESUMES :] == ["50", "50"]
 
 
 async def test_a_list_in_between_does_not_set_a_watch_back() -> None:
@@ -148,4 +148,4 @@ async def test_an_object_that_cant_be_read_does_not_hide_the_others(caplog: pyte
         await reflector.read()
         await script.over.wait()
     assert seen.there == {"a": "1", "b": "12"}
-    assert "skipping asynctasks None/None" in caplog.text
+    assert "skipping invalid asynctasks None/None" in caplog.text
