@@ -1,5 +1,5 @@
-# The operator. `make image` collects the context: the locked packages and the source, installed on the host, so that
-# the build itself needs no package index.
+# The image of the operator. `make image` assembles the build context on the host, from the locked packages and the
+# source, so that the build needs no package index.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE}
 COPY site-packages /opt/asyncflow

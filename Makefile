@@ -1,4 +1,4 @@
-# asyncflow for developers. Everything below works on a fresh machine: what is missing is installed or built first.
+# Development targets. They work on a fresh machine: missing tools are installed or built first.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -8,50 +8,50 @@ RUN := PYTHONPATH=operator:hack $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .PHONY: help
-help: ## Show this list
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-##@ Try it
+##@ Demo
 
 .PHONY: demo
-demo: $(READY) ## Run 100 tasks on a local kind cluster, from nothing
+demo: $(READY) ## Create a local kind cluster and run 100 tasks on it
 	@$(RUN) -m project demo
 
 .PHONY: demo-down
-demo-down: $(READY) ## Remove the demo's cluster and all that it started
+demo-down: $(READY) ## Remove the cluster of the demo and everything it started
 	@$(RUN) -m project demo-down
 
 ##@ Test
 
 .PHONY: test
-test: lint verify test-unit mutants-short test-integration test-e2e ## Run every level of test
+test: lint verify test-unit mutants-short test-integration test-e2e ## Run lint, verify and the tests of every level
 
 .PHONY: test-unit
-test-unit: $(READY) ## Test the rules by themselves (seconds)
+test-unit: $(READY) ## Run the unit tests and the crash model; needs no cluster
 	@$(RUN) -m pytest tests/unit tests/model
 
 .PHONY: test-integration
-test-integration: $(READY) ## Test against a real control plane on loopback
+test-integration: $(READY) ## Run the integration tests against a control plane on loopback
 	@$(RUN) -m pytest tests/integration
 
 .PHONY: test-e2e
-test-e2e: $(READY) ## Test on a kind cluster with a real kubelet
+test-e2e: $(READY) ## Run the end-to-end tests on a kind cluster with a real kubelet
 	@$(RUN) -m pytest tests/e2e
 
 .PHONY: mutants
-mutants: $(READY) ## Break the code on purpose, and see that a test fails for each break
+mutants: $(READY) ## Apply each mutant and check that its test fails
 	@$(RUN) tests/mutants/run.py
 
 .PHONY: mutants-short
-mutants-short: $(READY) ## The same, only the breaks that unit tests notice
+mutants-short: $(READY) ## Same, only the mutants that unit tests detect
 	@$(RUN) tests/mutants/run.py --short
 
 .PHONY: scale
-scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (an hour)
+scale: $(READY) ## Run 27,000 tasks twice on a dedicated control plane; writes build/scale.json (one hour)
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.scale.run
 
 .PHONY: bench
-bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (an hour)
+bench: $(READY) ## Benchmark against plain Jobs on one control plane; writes build/bench.json (one hour)
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.run $(ARGS)
 
 .PHONY: bench-report
@@ -59,14 +59,14 @@ bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.report build/bench.json docs/benchmarks.md
 
 .PHONY: bench-compare
-bench-compare: $(READY) ## Measure this operator beside that of another commit: make bench-compare BASE=HEAD~1
+bench-compare: $(READY) ## Benchmark against the operator of another commit: make bench-compare BASE=HEAD~1
 	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.compare $(BASE) $(ARGS)
 
 .PHONY: faults
-faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
+faults: $(READY) ## Search for new histories that violate a guarantee, with a new seed each time (minutes)
 	@ASYNCFLOW_MODEL_RUNS=2000 $(RUN) -m pytest tests/unit tests/model --hypothesis-profile=search --timeout=1800
 
-##@ Change it
+##@ Development
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and import layers
@@ -86,24 +86,24 @@ manifests: $(READY) ## Generate the CRDs, the admission policy and the reference
 	@$(RUN) -m asyncflow reference docs/reference
 
 .PHONY: verify
-verify: $(READY) ## Fail if a generated file differs from its source
+verify: $(READY) ## Fail if a generated file is out of date
 	@$(RUN) -m asyncflow crds crds --check
 	@$(RUN) -m asyncflow reference docs/reference --check
 
 .PHONY: image
-image: $(READY) ## Build the operator's image
+image: $(READY) ## Build the image of the operator
 	@$(RUN) -m project image
 
 .PHONY: lock
-lock: $(READY) ## Lock the newest allowed versions of the Python packages
+lock: $(READY) ## Update the lock files to the newest allowed versions of the Python packages
 	@hack/lock
 
 .PHONY: clean
-clean: $(READY) ## Stop and remove every local cluster; keep what was built
+clean: $(READY) ## Remove all local clusters and build/; keep the caches
 	@$(RUN) -m clusters down
 	@rm -rf build
 
-##@ Set-up, done by the targets above
+##@ Setup, run by the targets above
 
 $(READY): requirements-dev.lock
 	@hack/make-venv $(PYTHON) $(VENV) requirements-dev.lock

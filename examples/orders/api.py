@@ -1,8 +1,8 @@
-"""A small stand-in for a third-party order API: GET /orders/N answers "finished" or "not finished".
+"""A mock of a third-party order API: GET /orders/N responds with the status "finished" or "not finished".
 
-About half of the answers are "not finished". Orders 22, 56 and 77 never finish. Every seventh of the others
-(7, 14, … 98) breaks the first two attempts with a 500. The same question gets the same answer: how often an
-order says "not finished" is drawn from its number.
+About half of the responses are "not finished". Orders 22, 56 and 77 never finish. Every seventh of the others
+(7, 14, … 98) responds to the first two attempts with a 500. Responses are deterministic: the number of polls
+until an order is finished is derived from the number of the order.
 """
 
 import json
@@ -12,47 +12,47 @@ import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-NEVER = {22, 56, 77}
-FLAKY = set(range(7, 99, 7)) - NEVER
-BROKEN_ATTEMPTS = 2
-MOST_POLLS = 5
+NEVER_FINISHED = {22, 56, 77}
+FLAKY = set(range(7, 99, 7)) - NEVER_FINISHED
+FAILED_ATTEMPTS = 2
+MAX_POLLS = 5
 PORT = 8080
 
-asked: Counter[tuple[int, str]] = Counter()
+polls_of: Counter[tuple[int, str]] = Counter()
 lock = threading.Lock()
 
 
 def polls_until_finished(order: int) -> int:
-    """Return which question about an order is the first to be answered with "finished": 1, 2, …
+    """Return the number of the first poll of an order, from 1, whose response is "finished".
 
-    Each answer is "not finished" with a chance of one half, so that half of all answers are.
+    Each response is "not finished" with a probability of one half.
     """
-    draw = random.Random(f"order-{order}")
+    generator = random.Random(f"order-{order}")
     polls = 1
-    while polls < MOST_POLLS and draw.random() < 0.5:
+    while polls < MAX_POLLS and generator.random() < 0.5:
         polls += 1
     return polls
 
 
-def answer(order: int, attempt: str) -> tuple[int, dict[str, object]]:
-    """Answer one question: HTTP status and body."""
+def respond(order: int, attempt: str) -> tuple[int, dict[str, object]]:
+    """Return the HTTP status and the body for a poll of an order."""
     with lock:
-        asked[order, attempt] += 1
-        times = asked[order, attempt]
-    if order in FLAKY and attempt.isdecimal() and int(attempt) <= BROKEN_ATTEMPTS:
+        polls_of[order, attempt] += 1
+        polls = polls_of[order, attempt]
+    if order in FLAKY and attempt.isdecimal() and int(attempt) <= FAILED_ATTEMPTS:
         return 500, {"order": order, "error": "internal error"}
-    finished = order not in NEVER and times >= polls_until_finished(order)
+    finished = order not in NEVER_FINISHED and polls >= polls_until_finished(order)
     return 200, {"order": order, "status": "finished" if finished else "not finished"}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /orders/N, with the attempt's number in the header X-Attempt."""
+    """Serves GET /orders/N, with the number of the attempt in the header X-Attempt, and GET /healthz."""
 
     def do_GET(self) -> None:
-        """Answer a question about an order, or tell that the service is up."""
+        """Respond to a poll of an order or to a readiness probe."""
         order = re.fullmatch(r"/orders/(\d+)", self.path)
         if order:
-            status, body = answer(int(order.group(1)), self.headers.get("X-Attempt", ""))
+            status, body = respond(int(order.group(1)), self.headers.get("X-Attempt", ""))
         elif self.path == "/healthz":
             status, body = 200, {"status": "ok"}
         else:
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Log no requests."""
 
 
 if __name__ == "__main__":

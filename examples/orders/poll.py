@@ -1,4 +1,4 @@
-"""The task: ask for one order until it is finished. The deadline is not its business; the type sets it."""
+"""The worker: polls one order until it is finished. The TaskType sets the deadline, not the worker."""
 
 import json
 import os
@@ -24,10 +24,10 @@ def main() -> int:
             with urllib.request.urlopen(request, timeout=10) as response:
                 status = json.load(response)["status"]
         except urllib.error.HTTPError as error:
-            print(f"order {order}: the API answered {error.code}", file=sys.stderr)
+            print(f"order {order}: the API returned {error.code}", file=sys.stderr)
             return 1
         except urllib.error.URLError as error:
-            print(f"order {order}: the API does not answer: {error.reason}", file=sys.stderr)
+            print(f"order {order}: failed to connect to the API: {error.reason}", file=sys.stderr)
             return 1
         print(f"order {order}: {status}", flush=True)
         if status == "finished":

@@ -1,1 +1,1 @@
-"""What is asyncflow's own in a local cluster: its images, its installation, its demo."""
+"""asyncflow in a local cluster: images, installation and demo."""

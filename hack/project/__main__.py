@@ -1,4 +1,4 @@
-"""``python -m project``: what the Makefile calls."""
+"""Entry point of ``python -m project``, used by the Makefile."""
 
 import sys
 
@@ -9,7 +9,7 @@ from clusters.errors import ClusterError
 from project import demo, image
 from project.install import remove
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="asyncflow in a local cluster.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Run asyncflow in a local cluster.")
 
 
 @app.command("image")
@@ -20,18 +20,18 @@ def build_image() -> None:
 
 @app.command("demo")
 def run_demo() -> None:
-    """Run the demo on a kind cluster of its own; fail unless every order came out as it must."""
+    """Run the demo on a kind cluster of its own. Exits with 1 if an order has an unexpected result."""
     sys.exit(1 if demo.run(Console()) else 0)
 
 
 @app.command("demo-down")
 def end_demo() -> None:
-    """Remove the demo's cluster, and the Docker engine if it is ours and no other cluster needs it."""
+    """Remove the cluster of the demo, and the Docker engine if the demo started it and no cluster uses it."""
     remove(demo.CLUSTER)
 
 
 def main() -> None:
-    """Run a command; an error that has a remedy is a line, not a traceback."""
+    """Run a command; print an expected error as one line instead of a traceback."""
     try:
         app()
     except ClusterError as error:

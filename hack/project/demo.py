@@ -1,4 +1,4 @@
-"""The demo: 100 orders polled at a third-party API, 10 at a time, on a real cluster."""
+"""The demo: polls a third-party API for 100 orders, 10 at a time, on a kind cluster."""
 
 import time
 from pathlib import Path
@@ -20,14 +20,14 @@ CLUSTER = "asyncflow-demo"
 NAMESPACE = "orders"
 TYPE = "poll-order"
 ORDERS = 100
-NEVER = {22, 56, 77}
-FLAKY = set(range(7, 99, 7)) - NEVER
+NEVER_FINISHED = {22, 56, 77}
+FLAKY = set(range(7, 99, 7)) - NEVER_FINISHED
 MAX_TIMEOUTS = 1
 
 
 def run(console: Console) -> list[str]:
-    """Run the demo; return what was not as it should be, in words. An empty list is a success."""
-    began = time.monotonic()
+    """Run the demo; return the unexpected results, an empty list on success."""
+    started = time.monotonic()
     cluster = kindcluster.up(CLUSTER)
     install(cluster)
     kindcluster.load_image(CLUSTER, image.build_orders())
@@ -36,53 +36,53 @@ def run(console: Console) -> list[str]:
     api = watch.tasks_api(str(cluster.kubeconfig), cluster.context)
     progress = watch.watch_type(api, NAMESPACE, TYPE, console)
     console.print(watch.phase_table(progress))
-    problems = watch.error_table(progress)
-    if problems is not None:
-        console.print(problems)
+    failures = watch.error_table(progress)
+    if failures is not None:
+        console.print(failures)
     console.print(watch.history_table(watch.read_task(api, NAMESPACE, task_name(14))))
-    wrong = deviations(progress)
-    for line in wrong:
-        console.print(f"[red]not as it should be:[/red] {line}")
-    if not wrong:
+    unexpected = unexpected_results(progress)
+    for line in unexpected:
+        console.print(f"[red]unexpected result:[/red] {line}")
+    if not unexpected:
         console.print(
-            "[green]As it should be:[/green] 22, 56 and 77 failed by their deadline, twice each; every "
+            "[green]All results are as expected:[/green] 22, 56 and 77 failed after two timeouts each; every "
             "seventh of the others took three attempts, all others one."
         )
-    console.print(f"{time.monotonic() - began:.0f} s in all.\n")
-    _what_next(cluster, console)
-    return wrong
+    console.print(f"{time.monotonic() - started:.0f} s in total.\n")
+    _print_next_steps(cluster, console)
+    return unexpected
 
 
 def task_name(order: int) -> str:
-    """Return the name of an order's task."""
+    """Return the name of the task of an order."""
     return f"order-{order:02}"
 
 
-def deviations(progress: Progress) -> list[str]:
-    """Compare what came of the tasks with what must come of them."""
+def unexpected_results(progress: Progress) -> list[str]:
+    """Return a line for each task whose phase or attempts are not the expected ones."""
     by_name = {task.metadata.name: task for task in progress.tasks.values()}
-    wrong = []
+    unexpected = []
     for order in range(ORDERS):
         task = by_name.get(task_name(order))
         if task is None:
-            wrong.append(f"{task_name(order)} is not there")
+            unexpected.append(f"{task_name(order)} does not exist")
             continue
         status = task.status
         outcomes = [attempt.outcome for attempt in status.attempts]
-        if order in NEVER:
-            right = status.phase is Phase.FAILED and status.reason == "MaxTimeoutsExceeded"
+        if order in NEVER_FINISHED:
+            phase_matches = status.phase is Phase.FAILED and status.reason == "MaxTimeoutsExceeded"
             expected = [Outcome.TIMED_OUT] * (MAX_TIMEOUTS + 1)
         else:
-            right = status.phase is Phase.SUCCEEDED
+            phase_matches = status.phase is Phase.SUCCEEDED
             expected = [Outcome.FAILED] * (2 if order in FLAKY else 0) + [Outcome.SUCCEEDED]
-        if not right or outcomes != expected:
-            seen = ", ".join(str(outcome) for outcome in outcomes)
-            wrong.append(f"{task_name(order)} is {status.phase} {status.reason} after: {seen}")
-    return wrong
+        if not phase_matches or outcomes != expected:
+            attempts = ", ".join(str(outcome) for outcome in outcomes)
+            unexpected.append(f"{task_name(order)} is {status.phase} {status.reason} after: {attempts}")
+    return unexpected
 
 
 def _apply(cluster: KubeCluster) -> None:
-    """Start from nothing: the orders' namespace is made anew, with API, type and tasks."""
+    """Create the namespace, the order API, the TaskType and the tasks; delete those of an earlier run."""
     with cache.step("starting the order API, one TaskType and 100 AsyncTasks"):
         cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=120s")
         cluster.kubectl("create", "namespace", NAMESPACE)
@@ -94,7 +94,7 @@ def _apply(cluster: KubeCluster) -> None:
 
 
 def task(order: int) -> dict[str, object]:
-    """Return the task that polls one order."""
+    """Return the manifest of the task that polls one order."""
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.TASK_KIND,
@@ -103,15 +103,15 @@ def task(order: int) -> dict[str, object]:
     }
 
 
-def _what_next(cluster: KubeCluster, console: Console) -> None:
-    console.print("[bold]What to try next[/bold]")
+def _print_next_steps(cluster: KubeCluster, console: Console) -> None:
+    console.print("[bold]Next steps[/bold]")
     for line in (
         f"export PATH={_short(cluster.kubectl.binary.parent)}:$PATH KUBECONFIG={_short(cluster.kubeconfig)}",
-        f"kubectl get at,tt -n {NAMESPACE}              # every task in a line, and why it waits or failed",
+        f"kubectl get at,tt -n {NAMESPACE}              # one line per task: why it waits or has failed",
         f"kubectl describe at order-22 -n {NAMESPACE}   # conditions, schedule log, events",
         "kubectl explain tt.spec.retry            # the API, field by field",
         f"PYTHONPATH=operator .venv/bin/python -m asyncflow history order-14 -n {NAMESPACE}",
-        "make demo-down                         # remove all of it",
+        "make demo-down                         # remove the cluster",
     ):
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
 

@@ -1,4 +1,4 @@
-"""The images of the operator and of the order example."""
+"""Builds the images of the operator and of the order example."""
 
 import compileall
 import shutil
@@ -12,7 +12,7 @@ ORDERS = "asyncflow/orders:dev"
 
 
 def build_operator() -> str:
-    """Build the operator's image and return its tag. The build itself needs no network."""
+    """Build the image of the operator and return its tag. The Docker build needs no network."""
     context = ROOT / "build" / "image"
     cache.remove(context)
     context.mkdir(parents=True)
@@ -20,14 +20,14 @@ def build_operator() -> str:
     shutil.copytree(packages, context / "site-packages", symlinks=True)
     source = ROOT / "operator" / "asyncflow"
     shutil.copytree(source, context / "asyncflow", ignore=shutil.ignore_patterns("__pycache__"))
-    # Compiled here: the container's file system is read-only, and compiling at each start takes seconds.
+    # The root file system of the container is read-only: without bytecode, each start takes seconds longer.
     for directory in ("site-packages", "asyncflow"):
-        inside = "/opt/asyncflow" + ("/asyncflow" if directory == "asyncflow" else "")
+        container_path = "/opt/asyncflow" + ("/asyncflow" if directory == "asyncflow" else "")
         compileall.compile_dir(
             context / directory,
             quiet=2,
             workers=0,
-            ddir=inside,
+            ddir=container_path,
             invalidation_mode=compileall.py_compile.PycInvalidationMode.UNCHECKED_HASH,  # type: ignore[attr-defined]
         )
     return images.build(OPERATOR, ROOT / "Dockerfile", context)

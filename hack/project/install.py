@@ -1,4 +1,4 @@
-"""asyncflow in a local cluster: image, CRDs, operator."""
+"""Installs asyncflow into a local cluster: image, CRDs and operator."""
 
 import os
 
@@ -12,13 +12,13 @@ ROLLOUT_SECONDS = 120
 
 
 def install(cluster: KubeCluster) -> None:
-    """Put the operator of this source tree into a cluster and wait until it is ready.
+    """Install the operator of this source tree into a cluster and wait until it is ready.
 
-    A cluster that was not made here gets the image that ``ASYNCFLOW_TEST_IMAGE`` names, if it names one; else
-    it has to have asyncflow/operator:dev on its nodes.
+    For a kind cluster of `clusters.kindcluster` the image is built and loaded. The nodes of any other cluster
+    need the image asyncflow/operator:dev, or the one that ``ASYNCFLOW_TEST_IMAGE`` names.
 
     Raises:
-        ClusterError: it did not become ready in time; the message holds its last log lines.
+        ClusterError: it did not become ready within `ROLLOUT_SECONDS`; the message has its last log lines.
     """
     if cluster.name in kindcluster.names():
         kindcluster.load_image(cluster.name, image.build_operator())
@@ -30,14 +30,14 @@ def install(cluster: KubeCluster) -> None:
             cluster.kubectl(
                 "-n", "asyncflow-system", "set", "image", "deployment/asyncflow", f"operator={other}"
             )
-        # The tag is always the same: a new image is only taken up by a new pod.
+        # The tag never changes: only a new pod uses the new image.
         _operator(cluster, "rollout", "restart", "deployment/asyncflow")
         try:
             _operator(cluster, "rollout", "status", "deployment/asyncflow", f"--timeout={ROLLOUT_SECONDS}s")
         except ClusterError as error:
-            said = _operator(cluster, "logs", "deployment/asyncflow", "--tail=20")
+            log = _operator(cluster, "logs", "deployment/asyncflow", "--tail=20")
             raise ClusterError(
-                f"the operator did not become ready: {error}\nIts last log lines:\n{said}"
+                f"the operator did not become ready: {error}\nIts last log lines:\n{log}"
             ) from error
 
 
@@ -46,8 +46,8 @@ def _operator(cluster: KubeCluster, *arguments: str) -> str:
 
 
 def remove(name: str) -> None:
-    """Remove a cluster that was made here, and our own Docker engine if no other cluster needs it."""
+    """Remove a kind cluster, and the Docker engine if `clusters.docker` started it and no cluster uses it."""
     kindcluster.down(name)
     if not kindcluster.names():
         for line in docker.down():
-            cache.say(f"  still there: {line}")
+            cache.say(f"  not restored: {line}")

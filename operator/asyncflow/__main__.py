@@ -1,4 +1,4 @@
-"""``python -m asyncflow``."""
+"""Entry point of ``python -m asyncflow``."""
 
 from asyncflow.cli import app
 

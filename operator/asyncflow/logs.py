@@ -1,4 +1,4 @@
-"""Log lines: one for people, or one JSON object for a collector, with the task as fields."""
+"""Logging to stderr as text or as JSON lines with the task and attempt as fields."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ FIELDS = ("namespace", "task", "attempt", "key")
 
 
 class JsonFormatter(logging.Formatter):
-    """One line, one JSON object."""
+    """Formats each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as JSON."""
@@ -27,10 +27,15 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(level: str, style: str) -> None:
-    """Log to stderr. kopf's line for each handled event costs more than handling it: it is left out."""
+    """Log to stderr.
+
+    Args:
+        level: the minimum level: debug, info, warning or error.
+        style: ``json``, else text.
+    """
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if style == "json" else text)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logging.getLogger("kopf").setLevel(logging.WARNING)  # a line per event costs more than the event itself
     logging.getLogger("aiohttp").setLevel(logging.WARNING)

@@ -26,7 +26,7 @@ class TestRefusedTypes:
             ({"retry": {"backoff": {"multiplier": 0.5}}}, ["spec.retry.backoff.multiplier"]),
             ({"retry": {"nonRetriableExitCodes": [0]}}, ["spec.retry.nonRetriableExitCodes[0]"]),
             ({"onNodeLost": "Replace"}, ["spec.onNodeLost", "Wait", "ReplaceUnsafe"]),
-            ({"requireResult": True}, ["requireResult needs captureResult"]),
+            ({"requireResult": True}, ["requireResult requires captureResult"]),
             (
                 {"stages": [{"name": "x", "template": {"spec": containers()}}]},
                 ["exactly one of template and stages"],
@@ -48,7 +48,7 @@ class TestRefusedTypes:
                 containers(lifecycle={"postStart": {"exec": {"command": ["x"]}}}),
                 "lifecycle.postStart is not allowed",
             ),
-            (containers(restartPolicy="Always"), "a container's own restartPolicy must be Never"),
+            (containers(restartPolicy="Always"), "containers[*].restartPolicy must be Never"),
             (
                 containers(
                     restartPolicyRules=[{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}]
@@ -75,7 +75,7 @@ class TestRefusedTasks:
     @pytest.mark.parametrize(
         ("name", "spec", "message"),
         [
-            ("x" * 53, {}, "at most 52 characters"),
+            ("x" * 53, {}, "no more than 52 characters"),
             ("a.b", {}, "must be a DNS label"),
             ("a", {"taskTypeName": "Not A Name"}, "spec.taskTypeName"),
             ("a", {"payload": [1]}, "spec.payload"),
@@ -106,8 +106,8 @@ class TestRefusedTasks:
             ({"taskTypeName": "other"}, "taskTypeName is immutable"),
             ({"lockKey": "k"}, "lockKey is immutable"),
             ({"idempotencyKey": None}, "idempotencyKey is immutable"),
-            ({"cancel": False}, "cancel is one way"),
-            ({"cancel": None}, "cancel is one way"),
+            ({"cancel": False}, "cancel cannot be unset"),
+            ({"cancel": None}, "cancel cannot be unset"),
         ],
     )
     def test_what_a_task_is_does_not_change(
@@ -262,9 +262,9 @@ class TestForPeople:
         ("path", "expected"),
         [
             ("tt.spec.deadlines.attemptSeconds", "activeDeadlineSeconds"),
-            ("at.spec.payload", "at most 32 KiB"),
+            ("at.spec.payload", "At most 32 KiB"),
             ("at.status.attempts.proofOfDeath", "NeverStarted"),
-            ("tt.spec.onNodeLost", "gives up"),
+            ("tt.spec.onNodeLost", "proofOfDeath: Waived"),
         ],
     )
     def test_explain(self, ns: Namespace, control_plane: Any, path: str, expected: str) -> None:

@@ -238,10 +238,10 @@ class TestSettingsThatContradict:
     @pytest.mark.parametrize(
         ("retry", "remedy"),
         [
-            ({"nonRetriableExitCodes": [3, 75]}, "75 is there by default): take it out of one of them"),
+            ({"nonRetriableExitCodes": [3, 75]}, "defaults to [75]): remove the exit code from one of them"),
             (
                 {"nonRetriableExitCodes": [9], "snooze": {"exitCodes": [9]}},
-                "take it out of one of them",
+                "remove the exit code from one of them",
             ),
             (
                 {"backoff": {"initialSeconds": 700}},

@@ -166,7 +166,7 @@ async def test_a_pod_at_a_node_goes_when_its_kubelet_says_so(api: FakeApiServer,
 @pytest.mark.parametrize(
     ("labels", "fields", "found"),
     [
-        (names.OURS, None, ["a", "b"]),
+        (names.ATTEMPT_SELECTOR, None, ["a", "b"]),
         (f"{names.MANAGED_BY_LABEL}!=asyncflow", None, ["c"]),
         (f"!{names.TASK_UID_LABEL}", None, ["c"]),
         (f"{names.TASK_UID_LABEL}=1", "status.phase!=Failed", ["a"]),

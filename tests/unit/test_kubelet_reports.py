@@ -1,4 +1,4 @@
-"""While the node of a pod is ready, its kubelet reports: no evidence from outside counts, none is requested."""
+"""While the node of a pod is ready, its kubelet reports: no evidence from outside counts or is requested."""
 
 from dataclasses import replace
 from typing import Any

@@ -162,16 +162,16 @@ async def test_a_version_that_is_refused_again_and_again_is_given_up(
     api: FakeApiServer, client: ApiClient, reflector: Reflector
 ) -> None:
     listed = api.version
-    api.fail("watch", ApiError(504, "Timeout", ""), times=module.PATIENCE + 1)
+    api.fail("watch", ApiError(504, "Timeout", ""), times=module.MAX_FAILED_RESUMES + 1)
     async with following(reflector):
         await reflector.read()
         await eventually(lambda: reflector.lost == 1)
         await client.list(JOBS)
-        assert watched_from(api) == [str(listed)] * module.PATIENCE
+        assert watched_from(api) == [str(listed)] * module.MAX_FAILED_RESUMES
         create(api, "a")
         await reflector.read()
-        await watches(api, module.PATIENCE + 2)
-    assert watched_from(api)[module.PATIENCE :] == [str(listed + 1)] * 2
+        await watches(api, module.MAX_FAILED_RESUMES + 2)
+    assert watched_from(api)[module.MAX_FAILED_RESUMES :] == [str(listed + 1)] * 2
     assert reflector.lost == 1
 
 
@@ -203,4 +203,4 @@ async def test_an_object_that_cant_be_read_does_not_hide_the_others(
         change(api, "odd")
         b = create(api, "b")
         await seen.until(a, b)
-    assert "skipping asynctasks shop/odd" in caplog.text
+    assert "skipping invalid asynctasks shop/odd" in caplog.text

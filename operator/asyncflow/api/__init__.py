@@ -1,4 +1,4 @@
-"""The Kubernetes API of asyncflow: the models that the CRDs are generated from.
+"""The Kubernetes API of asyncflow: the models from which the CRDs are generated.
 
-This layer knows nothing of the others: no clock, no network, no rule of a task's life.
+This layer imports no other layer and has no clock, no I/O and no rules.
 """

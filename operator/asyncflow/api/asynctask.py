@@ -1,17 +1,17 @@
-"""AsyncTask: one task."""
+"""The resource AsyncTask: one asynchronous task."""
 
 from enum import StrEnum
 from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from asyncflow.api.limits import LATER, Priority, TaskDeadlines, TaskRetry
+from asyncflow.api.limits import NOT_IMPLEMENTED, Priority, TaskDeadlines, TaskRetry
 from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
 from asyncflow.api.template import PRESERVE, rule, rules
 
 
 class Phase(StrEnum):
-    """Where a task stands; a summary of its conditions."""
+    """The phase of a task: a summary of its conditions."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -21,7 +21,7 @@ class Phase(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the run has ended."""
+        """Whether the run has finished."""
         return self not in (Phase.PENDING, Phase.RUNNING)
 
 
@@ -39,7 +39,7 @@ class Outcome(StrEnum):
 
 
 class Proof(StrEnum):
-    """How it is known that an attempt's processes are dead; or that nobody knows and it was waived."""
+    """What proves that the processes of an attempt are dead; ``Waived`` if nothing does."""
 
     NODE = "Node"
     NEVER_STARTED = "NeverStarted"
@@ -48,7 +48,7 @@ class Proof(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a person decided after an attempt."""
+    """What a user decided after an attempt."""
 
     RETRY = "Retry"
     FAIL = "Fail"
@@ -63,17 +63,17 @@ STUCK = "Stuck"
 DECISION_REQUIRED = "DecisionRequired"
 INVALID = "Invalid"
 
-MOMENT = (
+TIMESTAMP_PATTERN = (
     r"^2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
     r"(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
 )
-"""A moment as every part of the system reads it; RFC 3339 allows more than Python and Go agree on."""
+"""Timestamps that Python and Go parse alike: a subset of RFC 3339."""
 
-IMMUTABLE = "is immutable: it says what the task is. Create another task instead"
+IMMUTABLE = "is immutable: create another AsyncTask instead"
 
 
 class AsyncTaskSpec(ApiModel):
-    """What is to be done, and what this task has of its own beside its type."""
+    """The desired state of a task: its input, and the settings that override those of its TaskType."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -91,178 +91,254 @@ class AsyncTaskSpec(ApiModel):
             ),
             rule(
                 "!has(oldSelf.cancel) || !oldSelf.cancel || (has(self.cancel) && self.cancel)",
-                "cancel is one way: a cancelled task stays cancelled. Create another task instead",
+                "cancel cannot be unset: create another AsyncTask instead",
             ),
         )
     )
 
     task_type_name: str = Field(
-        description="The TaskType in the same namespace that says how the task runs.",
+        description="Name of the TaskType, in the same namespace, that defines how the task runs. Immutable. "
+        "A task without a TaskType waits (reason UnknownTaskType).",
         min_length=1,
         max_length=63,
         pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
     )
     payload: dict[str, Any] | None = Field(
         default=None,
-        description="Input of the task, any JSON object of at most 32 KiB: the container finds it as "
-        "ASYNCFLOW_PAYLOAD. Immutable. Numbers beyond 64 bits belong in strings.",
+        description="Input of the task, a JSON object. Each container gets it as compact JSON in the "
+        "environment variable ASYNCFLOW_PAYLOAD ({} if unset). Immutable. At most 32 KiB of compact JSON; a "
+        "task with a larger payload fails (PayloadTooLarge). Pass integers beyond 64 bits as strings.",
         json_schema_extra=PRESERVE,
     )
     priority: Priority | None = Field(
-        default=None, description="The higher goes first; by default the type's priority."
+        default=None,
+        description="Priority of the task among those of its TaskType: the highest starts first. Defaults to "
+        "the priority of the TaskType.",
     )
     not_before: Time | None = Field(
         default=None,
-        description="No attempt starts before this moment (RFC 3339, such as 2026-01-31T08:00:00Z).",
-        json_schema_extra={"pattern": MOMENT},
+        description="Earliest start of an attempt, an RFC 3339 timestamp such as 2026-01-31T08:00:00Z. "
+        "deadlines.totalSeconds counts from it if it is later than the creation. Unset: no restriction.",
+        json_schema_extra={"pattern": TIMESTAMP_PATTERN},
     )
     lock_key: str | None = Field(
         default=None,
         min_length=1,
         max_length=256,
-        description="No two tasks of one namespace with the same key run at the same time; the fencing token "
-        "then grows from holder to holder of the key. Immutable.",
+        description="Mutual exclusion: no two tasks of a namespace with the same lockKey run at the same "
+        "time. The fencing token (ASYNCFLOW_FENCING_TOKEN) then increases from holder to holder of the key. "
+        "Immutable. Not with a TaskType that has onNodeLost: ReplaceUnsafe. Unset: no lock.",
     )
     idempotency_key: str | None = Field(
         default=None,
         min_length=1,
         max_length=256,
-        description="What a called service recognizes a repetition by, the same in every attempt "
-        "(ASYNCFLOW_IDEMPOTENCY_KEY); by default the task's uid. Immutable.",
+        description="Value of the environment variable ASYNCFLOW_IDEMPOTENCY_KEY, the same in every attempt: "
+        "a called service recognizes repeated requests by it. Immutable. Defaults to the uid of the task.",
     )
     deadlines: TaskDeadlines = Field(
-        default_factory=TaskDeadlines, description="Deadlines in which this task differs from its type."
+        default_factory=TaskDeadlines, description="Deadlines that override those of the TaskType."
     )
     retry: TaskRetry = Field(
-        default_factory=TaskRetry, description="Retry limits in which this task differs from its type."
+        default_factory=TaskRetry, description="Retry limits that override those of the TaskType."
     )
     suspend: bool = Field(
-        default=False, description="Start no more attempts of this task; a running one goes on to its end."
+        default=False,
+        description="Start no more attempts of this task. A running attempt is not stopped. Defaults to "
+        "false.",
     )
     cancel: bool = Field(
         default=False,
-        description="End the task: a running attempt is stopped, no other is started. One way.",
+        description="Cancel the task: stop a running attempt, start no other. Cannot be unset. Defaults to "
+        "false.",
     )
 
 
 class TaskLease(ApiModel):
-    """Who works on the task, and until when that is known to end."""
+    """The lease of a running attempt: an alarm for attempts that should have ended, not a proof of death."""
 
-    holder: str = Field(description="The attempt that holds it, as the name of its Job.")
+    holder: str = Field(description="Name of the Job of the attempt that holds the lease.")
     token: int = Field(
-        description="Fencing token: grows with every attempt of the task, or from holder to holder of its "
-        "lockKey."
+        description="Fencing token of the attempt. Increases with every attempt of the task or, with a "
+        "lockKey, with every holder of the key."
     )
-    acquire_time: Time = Field(description="When it was taken.")
-    expire_time: Time = Field(description="When it runs out. An alarm, never a proof of death.")
+    acquire_time: Time = Field(description="When the lease was acquired.")
+    expire_time: Time = Field(
+        description="When the lease expires. An attempt that has not ended by then makes the task Stuck. "
+        "Expiry is no proof that its processes are dead."
+    )
 
 
 class Attempt(ApiModel):
-    """One line of the schedule log."""
+    """An entry of the schedule log."""
 
-    number: int = Field(ge=1, description="The attempt's number, counted through all runs and stages.")
-    run: int = Field(default=1, ge=1, description="The run it belongs to.")
-    stage: int = Field(default=0, ge=0, description="The index of its stage.")
-    job_name: str = Field(description="The Job that made it.")
-    job_uid: str = Field(default="", description="That Job's uid.")
-    pod_uid: str = Field(default="", description="The uid of its pod, if known.", max_length=64)
-    node_name: str | None = Field(default=None, description="Where it ran, if known.")
+    number: int = Field(
+        ge=1, description="Number of the attempt, counted from 1 across all runs and stages of the task."
+    )
+    run: int = Field(default=1, ge=1, description="Number of the run that the attempt belongs to.")
+    stage: int = Field(default=0, ge=0, description="Index of the stage, from 0.")
+    job_name: str = Field(description="Name of the Job of the attempt.")
+    job_uid: str = Field(default="", description="uid of the Job of the attempt.")
+    pod_uid: str = Field(default="", description="uid of the pod of the attempt, if known.", max_length=64)
+    node_name: str | None = Field(
+        default=None, description="Name of the node on which the attempt ran, if known."
+    )
     node_boot: str | None = Field(
         default=None,
         max_length=256,
-        description="The machine and its boot when it ran there (systemUUID/bootID), if known: after another "
-        "boot of the same machine its processes are gone.",
+        description="Machine and boot of the node while the attempt ran (systemUUID/bootID), if known. "
+        "Another boot of the same machine is evidence that the processes of the attempt are dead.",
     )
-    start_time: Time | None = Field(default=None, description="When its Job was created.")
-    end_time: Time | None = Field(default=None, description="When it ended.")
-    outcome: Outcome | None = Field(default=None, description="How it ended.")
+    start_time: Time | None = Field(default=None, description="When the Job of the attempt was created.")
+    end_time: Time | None = Field(
+        default=None,
+        description="When the attempt ended, as reported by the kubelet or the Job controller; if neither "
+        "did, when the operator recorded the end.",
+    )
+    outcome: Outcome | None = Field(
+        default=None,
+        description="How the attempt ended: Succeeded, Failed, TimedOut (it exceeded a deadline), NotStarted "
+        "(its pod never started), Snoozed, Disrupted (by a drain, preemption or eviction), Cancelled, or "
+        "Unknown (nothing reported how). Unset while the attempt runs.",
+    )
     exit_code: int | None = Field(
-        default=None, description="The exit code of the container that failed, if known."
+        default=None,
+        description="Exit code of the first container that exited with other than 0, else 0. Unset if "
+        "unknown, or if the Job succeeded.",
     )
-    reason: str = Field(default="", description="Why it ended, as one CamelCase word.", max_length=128)
-    message: str = Field(default="", description="Why it ended, as a sentence for people.", max_length=1024)
+    reason: str = Field(
+        default="", description="Reason for the end of the attempt, in CamelCase.", max_length=128
+    )
+    message: str = Field(
+        default="",
+        description="Human-readable details about the end of the attempt, at most 1024 characters.",
+        max_length=1024,
+    )
     proof_of_death: Proof | None = Field(
         default=None,
-        description="How it is known that its processes are dead: Node (the kubelet said so), NeverStarted, "
-        "Fenced. Waived: it is not known; onNodeLost is ReplaceUnsafe.",
+        description="What proves that the processes of the attempt are dead: Node (the kubelet reported it), "
+        "NeverStarted (the pod was never bound to a node), or Fenced (confirmed by an administrator, by the "
+        "out-of-service taint, or by a reboot of the node). Waived: nothing does, and the attempt was "
+        "replaced because onNodeLost is ReplaceUnsafe.",
     )
     proof_detail: str = Field(
-        default="", description="Who or what proved it, where it was not the node.", max_length=512
+        default="",
+        description="Evidence for a proof that is Fenced or Waived, such as the note of the administrator.",
+        max_length=512,
     )
     decision: Verdict | None = Field(
-        default=None, description="What a person decided after it: Retry, Fail or Succeed."
+        default=None,
+        description="What a user decided after the attempt, with the annotation asyncflow.dev/decision or "
+        "asyncflow.dev/retry-now: Retry, Fail or Succeed.",
     )
-    decision_note: str = Field(default="", description="What the person noted with it.", max_length=512)
+    decision_note: str = Field(default="", description="Note given with the decision.", max_length=512)
 
 
 class AsyncTaskStatus(StatusModel):
-    """Where the task stands."""
+    """The observed state of a task."""
 
     phase: Phase = Field(
-        default=Phase.PENDING, description="Pending, Running, Succeeded, Failed or Cancelled."
+        default=Phase.PENDING,
+        description="Summary of the conditions: Pending, Running, Succeeded, Failed or Cancelled. An attempt "
+        "that ends within a few seconds is never shown as Running.",
     )
-    reason: str = Field(default="", description="Why, as one CamelCase word.", max_length=128)
-    message: str = Field(default="", description="Why, as a sentence for people.", max_length=4096)
+    reason: str = Field(
+        default="",
+        description="Reason for the phase, or what the task waits for, in CamelCase.",
+        max_length=128,
+    )
+    message: str = Field(default="", description="Human-readable details about the reason.", max_length=4096)
     observed_generation: int | None = Field(
-        default=None, description="The generation of the spec last acted on."
+        default=None, description="metadata.generation of the task when this status was written."
     )
     run: int | None = Field(
-        default=None, description="The run, from 1; asking for a retry of an ended task adds one."
+        default=None,
+        description="Number of the current run, from 1. The annotation asyncflow.dev/retry-now on a finished "
+        "task begins a new run.",
     )
-    stage: str | None = Field(default=None, description="The stage at work." + LATER)
-    attempt: int | None = Field(default=None, description="The number of the newest attempt.")
-    failures: int | None = Field(default=None, description="Failed attempts in this run.")
-    timeouts: int | None = Field(default=None, description="Attempts in this run that ran into a deadline.")
-    disruptions: int | None = Field(default=None, description="Attempts in this run that were disrupted.")
-    snoozes: int | None = Field(default=None, description="Attempts in this run that asked to be repeated.")
-    retry_time: Time | None = Field(default=None, description="When the next attempt may start.")
+    stage: str | None = Field(default=None, description="Name of the current stage." + NOT_IMPLEMENTED)
+    attempt: int | None = Field(
+        default=None, description="Number of the newest attempt; unset before the first one."
+    )
+    failures: int | None = Field(
+        default=None,
+        description="Attempts of this run that failed, or ended with an unknown outcome before their lease "
+        "expired; limited by retry.maxRetries.",
+    )
+    timeouts: int | None = Field(
+        default=None,
+        description="Attempts of this run that exceeded a deadline, did not start within pendingSeconds, or "
+        "ended with an unknown outcome after their lease expired; limited by retry.maxTimeouts.",
+    )
+    disruptions: int | None = Field(
+        default=None,
+        description="Attempts of this run that were disrupted; limited by retry.maxDisruptions.",
+    )
+    snoozes: int | None = Field(
+        default=None, description="Attempts of this run that snoozed; limited by retry.snooze.maxTimes."
+    )
+    retry_time: Time | None = Field(
+        default=None, description="Earliest start of the next attempt; unset if there is no pause."
+    )
     retry_now: str | None = Field(
-        default=None, description="The last asyncflow.dev/retry-now that was answered.", max_length=256
+        default=None,
+        description="Value of the annotation asyncflow.dev/retry-now that was processed last.",
+        max_length=256,
     )
-    shard: int | None = Field(default=None, description="The shard of its type that it belongs to.")
-    lease: TaskLease | None = Field(default=None, description="The lease of the attempt that runs.")
+    shard: int | None = Field(default=None, description="Shard of the TaskType that the task belongs to.")
+    lease: TaskLease | None = Field(
+        default=None, description="Lease of the running attempt; unset if none runs."
+    )
     attempts: tuple[Attempt, ...] = Field(
         default=(),
         max_length=50,
-        description="The schedule log, oldest first; at most retention.historyLimit of them.",
+        description="Schedule log: the newest attempts, in ascending order; at most retention.historyLimit "
+        "of the TaskType.",
     )
     context: dict[str, Any] | None = Field(
-        default=None, description="What one stage hands to the next." + LATER, json_schema_extra=PRESERVE
+        default=None,
+        description="Data that one stage passes to the next." + NOT_IMPLEMENTED,
+        json_schema_extra=PRESERVE,
     )
     result: str | None = Field(
         default=None,
-        description="What the last attempt wrote to its termination message." + LATER,
+        description="Termination message of the attempt that succeeded." + NOT_IMPLEMENTED,
         max_length=4096,
     )
     run_time: Time | None = Field(
-        default=None, description="When this run was asked for, from the second on."
+        default=None, description="When this run was requested; unset for the first run."
     )
-    start_time: Time | None = Field(default=None, description="When the first attempt of this run started.")
-    completion_time: Time | None = Field(default=None, description="When the run ended.")
+    start_time: Time | None = Field(
+        default=None, description="When the Job of the first attempt of this run was created."
+    )
+    completion_time: Time | None = Field(default=None, description="When the run finished.")
     conditions: Conditions = Field(
         default=(),
-        description="Complete, Failed, Cancelled, Waiting (for what: its reason), Stuck, DecisionRequired, "
-        "Invalid.",
+        description="Complete, Failed and Cancelled (the run has finished), Waiting (the reason says for "
+        "what), Stuck (an attempt should have ended and its end is not confirmed), DecisionRequired (a user "
+        "has to decide what comes next), Invalid (settings contradict each other). Absent if never True.",
     )
 
     def to_api(self) -> dict[str, Any]:
-        """Return the status as it is written; its phase always is."""
+        """Return the status as written to the API server; it always has a phase."""
         return {"phase": self.phase.value, **super().to_api()}
 
 
 class AsyncTask(ApiModel):
-    """One task: what to do, and where it stands."""
+    """AsyncTask is one asynchronous task. The operator runs it as a Job for each attempt."""
 
     metadata: ObjectMeta = Field(default_factory=ObjectMeta)
-    spec: AsyncTaskSpec = Field(description="What is to be done.")
-    status: AsyncTaskStatus = Field(default_factory=AsyncTaskStatus, description="Where the task stands.")
+    spec: AsyncTaskSpec = Field(description="Desired state of the task.")
+    status: AsyncTaskStatus = Field(
+        default_factory=AsyncTaskStatus, description="Observed state of the task, written by the operator."
+    )
 
     @property
     def key(self) -> str:
-        """The task's namespace and name, as logs and people write them."""
+        """Namespace and name of the task, as ``namespace/name``."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
     @property
     def type_key(self) -> tuple[str, str]:
-        """Namespace and name of its type."""
+        """Namespace and name of the TaskType of the task."""
         return self.metadata.namespace, self.spec.task_type_name

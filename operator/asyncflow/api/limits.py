@@ -1,4 +1,4 @@
-"""The settings that a task and its type share: deadlines, retry limits, and the bounds of each."""
+"""Settings shared by AsyncTask and TaskType: deadlines and retry limits, with their bounds."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from asyncflow.api.template import rule, rules
 
 DAY = 86_400
 MAX_SECONDS = 30 * DAY
-"""No deadline or delay is longer: the sums that a lease is made of stay far from any overflow."""
+"""Upper bound of every deadline and delay, so that no computed timestamp overflows."""
 
 Seconds = Annotated[int, Field(ge=1, le=MAX_SECONDS)]
 Count = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -17,93 +17,115 @@ Limit = Annotated[int, Field(ge=1, le=1_000_000)]
 ExitCode = Annotated[int, Field(ge=1, le=255)]
 Priority = Annotated[int, Field(ge=-1_000_000, le=1_000_000)]
 
-LATER = " Not in force yet: accepted and kept, its behavior comes with a later release."
-"""Ends the description of a field whose behavior is still to come."""
+NOT_IMPLEMENTED = " Not implemented yet: the field has no effect."
+"""Ends the description of a field that is not implemented yet."""
 
 
 class Deadlines(ApiModel):
-    """How long things may take."""
+    """Time limits of an attempt and of a run."""
 
     attempt_seconds: Seconds = Field(
         default=180,
         description=(
-            "Hard deadline of one attempt, in seconds: from the node's acceptance of the pod (its startTime; "
-            "image pull and init containers count) to its end. The kubelet enforces it alone, as the pod's "
-            "activeDeadlineSeconds; after it the template's terminationGracePeriodSeconds runs, then SIGKILL."
+            "Hard deadline of one attempt, in seconds from the acceptance of its pod by the kubelet "
+            "(status.startTime of the pod); image pulls and init containers count. The kubelet enforces it "
+            "as activeDeadlineSeconds of the pod: SIGTERM at the deadline, SIGKILL after "
+            "terminationGracePeriodSeconds of the template. An attempt that exceeds it counts as a timeout."
         ),
     )
     pending_seconds: Seconds = Field(
         default=900,
         description=(
-            "How long a pod may wait to be accepted by a node, in seconds, before its attempt ends as "
-            "NotStarted."
+            "Maximum time, in seconds, from the creation of a pod to its acceptance by a kubelet. If the pod "
+            "cannot be created, it counts from the creation of the Job. After that the attempt ends as "
+            "NotStarted, which counts as a timeout."
         ),
     )
     total_seconds: Seconds | None = Field(
         default=None,
         description=(
-            "Deadline of the task as a whole, in seconds from its creation (or its notBefore) to its end, "
-            "all attempts and pauses included. No limit by default."
+            "Deadline of a run, in seconds: all its attempts and pauses. It counts from the latest of the "
+            "creation of the task, its notBefore and the request for the run (asyncflow.dev/retry-now). "
+            "After that a running attempt is stopped and the task fails (TotalDeadlineExceeded). Unset: no "
+            "limit."
         ),
     )
 
 
 class TaskDeadlines(ApiModel):
-    """The deadlines in which one task differs from its type."""
+    """Deadlines of one task that override those of its TaskType."""
 
     attempt_seconds: Seconds | None = Field(
-        default=None, description="This task's hard deadline of one attempt, in seconds."
+        default=None,
+        description="Hard deadline of one attempt of this task, in seconds. Defaults to the deadline of the "
+        "TaskType.",
     )
     pending_seconds: Seconds | None = Field(
-        default=None, description="How long a pod of this task may wait for a node, in seconds."
+        default=None,
+        description="Maximum time, in seconds, until a kubelet accepts a pod of this task. Defaults to the "
+        "time of the TaskType.",
     )
     total_seconds: Seconds | None = Field(
-        default=None, description="This task's deadline as a whole, in seconds from creation or notBefore."
+        default=None,
+        description="Deadline of a run of this task, in seconds. Defaults to the deadline of the TaskType.",
     )
 
 
 class Backoff(ApiModel):
-    """The pause before the next attempt: initial · multiplier^n, up to the maximum, spread by the jitter."""
+    """The pause before an attempt: initial · multiplier^n, capped at the maximum, then jittered."""
 
-    initial_seconds: Seconds = Field(default=10, description="Pause before the first retry, in seconds.")
-    multiplier: float = Field(
-        default=2, ge=1, le=10, description="By how much each pause exceeds the one before it."
+    initial_seconds: Seconds = Field(
+        default=10, description="Pause before the first retry of a run, in seconds, before jitter."
     )
-    maximum_seconds: Seconds = Field(default=600, description="The longest pause, in seconds.")
+    multiplier: float = Field(
+        default=2, ge=1, le=10, description="Factor by which the pause grows with each retry of a run."
+    )
+    maximum_seconds: Seconds = Field(
+        default=600, description="Maximum pause, in seconds, before jitter. At least initialSeconds."
+    )
     jitter_percent: int = Field(
         default=20,
         ge=0,
         le=100,
-        description="By how much a pause is shortened or lengthened at random, in percent, so that tasks "
-        "that failed together do not return together.",
+        description="Maximum random change of a pause in either direction, in percent, so that tasks that "
+        "failed together do not retry together. 0: no jitter.",
     )
 
 
 class RetryBudget(ApiModel):
-    """How many retries all tasks of a type may make together, so that an outage does not become a storm."""
+    """A token bucket shared by the retries of all tasks of a type: it keeps an outage from multiplying load.
+
+    It holds at most ``minimum_per_minute + percent`` tokens.
+    """
 
     percent: int = Field(
         default=20,
         ge=0,
         le=1000,
-        description="Retries granted for each hundred first attempts, in percent.",
+        description="Tokens added per 100 first attempts: 20 allows one retry per five first attempts.",
     )
     minimum_per_minute: Count = Field(
-        default=10, description="Retries granted each minute even if there are few first attempts."
+        default=10,
+        description="Tokens added per minute, independent of first attempts. With 0 a retry waits until "
+        "first attempts have added a token.",
     )
 
 
 class Snooze(ApiModel):
-    """'Not ready yet, ask again': an end of an attempt that frees the slot and costs no retry."""
+    """An attempt that reports 'not ready yet': it frees its slot, and its repetition costs no retry."""
 
     exit_codes: tuple[ExitCode, ...] = Field(
         default=(75,),
         max_length=16,
-        description="Exit codes that mean 'ask again later' (75 is EX_TEMPFAIL of sysexits.h).",
+        description="Exit codes with which an attempt snoozes (75 is EX_TEMPFAIL in sysexits.h). Must not "
+        "overlap with nonRetriableExitCodes.",
     )
-    delay_seconds: Seconds = Field(default=30, description="How long until the next attempt, in seconds.")
+    delay_seconds: Seconds = Field(
+        default=30, description="Pause between a snooze and the next attempt, in seconds."
+    )
     max_times: Count = Field(
-        default=1000, description="After so many snoozes in one run, one more counts as a failure."
+        default=1000,
+        description="Maximum number of snoozes in one run; any further one counts as a failure.",
     )
 
 
@@ -111,64 +133,86 @@ Policy = Literal["Retry", "Fail", "Hold"]
 
 
 class Retry(ApiModel):
-    """When a next attempt is made, and how often."""
+    """When attempts are repeated, and how often."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
                 "!has(self.nonRetriableExitCodes) || !has(self.snooze) || !has(self.snooze.exitCodes) || "
                 "!self.nonRetriableExitCodes.exists(c, c in self.snooze.exitCodes)",
-                "an exit code can't be both in nonRetriableExitCodes and in snooze.exitCodes (75 is there by "
-                "default): take it out of one of them",
+                "nonRetriableExitCodes and snooze.exitCodes must not overlap (snooze.exitCodes defaults to "
+                "[75]): remove the exit code from one of them",
             ),
             rule(
                 "!has(self.backoff) || !has(self.backoff.initialSeconds) || "
                 "!has(self.backoff.maximumSeconds) || "
                 "self.backoff.initialSeconds <= self.backoff.maximumSeconds",
-                "backoff.initialSeconds must not exceed backoff.maximumSeconds",
+                "backoff.initialSeconds must not exceed backoff.maximumSeconds: lower the former or raise "
+                "the latter",
             ),
         )
     )
 
     max_retries: Count = Field(
         default=3,
-        description="How many failed attempts of one task are retried; timeouts are counted separately.",
+        description="Maximum number of retries of failed attempts in one run of a task. The failure after "
+        "that fails the task (MaxRetriesExceeded). Timeouts and disruptions have limits of their own.",
     )
     max_timeouts: Count = Field(
-        default=3, description="How many attempts of one task that ran into a deadline are retried."
+        default=3,
+        description="Maximum number of retries of attempts that exceeded attemptSeconds or pendingSeconds, "
+        "in one run of a task. The timeout after that fails the task (MaxTimeoutsExceeded).",
     )
-    backoff: Backoff = Field(default_factory=Backoff, description="The pause before a retry.")
+    backoff: Backoff = Field(
+        default_factory=Backoff,
+        description="Exponential backoff: the pause before the next attempt, after a failure, a timeout or a "
+        "disruption.",
+    )
     budget: RetryBudget = Field(
         default_factory=RetryBudget,
-        description="The retries that all tasks of this type share, as a token bucket: a retry without a "
-        "token waits. It holds at most a minute's minimum and what a hundred first attempts grant. Repeats "
-        "after a disruption or a snooze, and those that a person asks for, take no token.",
+        description="Token bucket shared by the retries of all tasks of this type; a retry without a token "
+        "waits (RetryBudgetExhausted). It holds at most minimumPerMinute + percent tokens. Repetitions after "
+        "a disruption or a snooze, and retries requested by a user, take no token.",
     )
     non_retriable_exit_codes: tuple[ExitCode, ...] = Field(
-        default=(), max_length=64, description="Exit codes after which the task fails at once."
+        default=(),
+        max_length=64,
+        description="Exit codes after which the task fails without a retry (NonRetriableExitCode).",
     )
-    snooze: Snooze = Field(default_factory=Snooze, description="Attempts that ask to be repeated later.")
+    snooze: Snooze = Field(
+        default_factory=Snooze,
+        description="Attempts that exit because their work is not ready yet: they are repeated later, at no "
+        "cost to any budget.",
+    )
     on_disruption: Policy = Field(
         default="Retry",
-        description="After an attempt that a drain, a preemption or an eviction ended: Retry (uncharged, at "
-        "most maxDisruptions times), Fail, or Hold for a person's decision.",
+        description="Policy after an attempt that was ended by a drain, a preemption or an eviction: Retry "
+        "(at most maxDisruptions times; counts neither as a failure nor as a timeout), Fail (the task fails) "
+        "or Hold (the task waits for a decision: annotation asyncflow.dev/decision).",
     )
     max_disruptions: Count = Field(
-        default=10, description="How many disruptions of one task are retried uncharged."
+        default=10,
+        description="Maximum number of retries of disrupted attempts in one run of a task. The disruption "
+        "after that fails the task (MaxDisruptionsExceeded).",
     )
     on_unknown_outcome: Policy = Field(
         default="Retry",
-        description="After an attempt that is proven dead and whose result nobody knows: Retry (charged as a "
-        "failure, or as a timeout if its lease had run out), Fail, or Hold for a person's decision.",
+        description="Policy after an attempt that is proven dead and whose outcome is unknown: Retry (counts "
+        "as a failure, or as a timeout if its lease had expired), Fail (the task fails) or Hold (the task "
+        "waits for a decision: annotation asyncflow.dev/decision).",
     )
 
 
 class TaskRetry(ApiModel):
-    """The retry limits in which one task differs from its type."""
+    """Retry limits of one task that override those of its TaskType."""
 
     max_retries: Count | None = Field(
-        default=None, description="How many failed attempts of this task are retried."
+        default=None,
+        description="Maximum number of retries of failed attempts in one run of this task. Defaults to the "
+        "limit of the TaskType.",
     )
     max_timeouts: Count | None = Field(
-        default=None, description="How many attempts of this task that ran into a deadline are retried."
+        default=None,
+        description="Maximum number of retries of attempts that exceeded attemptSeconds or pendingSeconds, "
+        "in one run of this task. Defaults to the limit of the TaskType.",
     )

@@ -1,6 +1,6 @@
 """Names that are part of the API: group, labels, annotations, environment variables.
 
-A label is what the API server selects by; an annotation is what only people and the operator read.
+A label is a selector for the API server; an annotation is data for users and the operator.
 """
 
 from typing import Final
@@ -20,41 +20,44 @@ TASK_UID_LABEL: Final = f"{GROUP}/task-uid"
 TASK_NAME_LABEL: Final = f"{GROUP}/task"
 TYPE_LABEL: Final = f"{GROUP}/type"
 ATTEMPT_LABEL: Final = f"{GROUP}/attempt"
-OURS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{TASK_UID_LABEL}"
-"""The label selector of every Job and pod that belongs to an attempt."""
+ATTEMPT_SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{TASK_UID_LABEL}"
+"""The label selector of the Jobs and pods of attempts."""
 
 SETTINGS_ANNOTATION: Final = f"{GROUP}/settings"
-"""On a Job: the settings that its attempt was made with, as JSON: run, stage, attemptSeconds, graceSeconds,
-marginSeconds, pendingSeconds. One annotation for all: the API server keeps account of each in each object."""
+"""On a Job: the settings of its attempt, as JSON: run, stage, attemptSeconds, graceSeconds, marginSeconds,
+pendingSeconds. One annotation for all, because each one adds an entry to ``managedFields`` of every Job."""
 LEASE_ANNOTATION: Final = f"{GROUP}/lease"
-"""On a Job: its attempt's lease, as JSON: holder, token, acquired, expires."""
+"""On a Job: the lease of its attempt, as JSON: holder, token, acquired, expires."""
 STOP_REASON_ANNOTATION: Final = f"{GROUP}/stop-reason"
-"""Set on a Job together with the deadline that stops it: why its attempt was ended from outside."""
+"""On a Job: why the operator stopped its attempt. Set together with the deadline that stops it."""
+STOP_MESSAGE_ANNOTATION: Final = f"{GROUP}/stop-message"
+"""On a Job, with the stop reason: what blocked the attempt, such as the message of the scheduler."""
+NEVER_BOUND_ANNOTATION: Final = f"{GROUP}/never-bound"
+"""On a Job: the uid of its pod, which the operator deleted before it was bound to a node."""
 
 CONFIRMED_DEAD_ANNOTATION: Final = f"{GROUP}/confirmed-dead"
-"""On a task: an administrator confirms that an attempt's processes are dead: its pod's uid, then a note."""
+"""On a task: an administrator confirms that an attempt's processes are dead: ``<uid of the pod> [note]``. If
+no pod was ever seen, the uid is that of the Job."""
 DECISION_ANNOTATION: Final = f"{GROUP}/decision"
-"""On a task that asks: ``retry``, ``fail`` or ``succeed``, the uid of the attempt's Job, then a note."""
+"""On a task: a user's decision after an attempt: ``retry|fail|succeed <uid of the Job> [note]``."""
 RETRY_NOW_ANNOTATION: Final = f"{GROUP}/retry-now"
-"""On a task: any text that was not there before asks for the next attempt, or the next run, at once."""
+"""On a task: a new value requests the next attempt at once or, if the task has finished, a new run."""
 
 RESUME_ANNOTATION: Final = f"{GROUP}/resume"
-"""On a type that has suspended itself: any text that was not there before resumes it."""
+"""On a TaskType that has suspended itself: a new value resumes it."""
 
 LOCK_KEY_ANNOTATION: Final = f"{GROUP}/lock-key"
+"""On a Lease that is a lock: its lockKey."""
 LOCK_LABEL: Final = f"{GROUP}/lock"
 """On a Lease: it is the lock of a lockKey."""
-LOCKS: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{LOCK_LABEL}"
-"""The label selector of every lock."""
+LOCK_SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY},{LOCK_LABEL}"
+"""The label selector of the Leases that are locks."""
 
 OUT_OF_SERVICE_TAINT: Final = "node.kubernetes.io/out-of-service"
-"""Put on a node by an administrator: it is shut down and will not come back by itself (KEP-2268)."""
-
-STOP_MESSAGE_ANNOTATION: Final = f"{GROUP}/stop-message"
-NEVER_BOUND_ANNOTATION: Final = f"{GROUP}/never-bound"
-"""Set on a Job once its pod has been deleted while no node had it."""
+"""On a node: an administrator declares that it is shut down and does not return by itself (KEP-2268)."""
 
 ENV_PREFIX: Final = "ASYNCFLOW_"
 
 TASK_NAME_MAX: Final = 52
-"""A Job's name is ``task-stage-attempt`` and must fit a label (63): two digits of stage, seven of attempt."""
+"""Maximum length of a task's name. The name of a Job is ``task-stage-attempt`` and must fit into a label
+value (63 characters): two digits for the stage, seven for the attempt."""

@@ -1,10 +1,10 @@
-"""TaskType: how a kind of task runs."""
+"""The resource TaskType: how the tasks of one type run."""
 
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from asyncflow.api.limits import DAY, LATER, Deadlines, Limit, Priority, Retry, Seconds
+from asyncflow.api.limits import DAY, NOT_IMPLEMENTED, Deadlines, Limit, Priority, Retry, Seconds
 from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
 from asyncflow.api.template import PodTemplate, rule, rules
 
@@ -14,74 +14,81 @@ THROTTLED = "Throttled"
 RETRY_BUDGET_EXHAUSTED = "RetryBudgetExhausted"
 
 MAX_RETENTION = 10 * 365 * DAY
+"""Seconds."""
 
 
 class Stage(ApiModel):
-    """One step of a task that runs in several pods, one after the other."""
+    """One stage of a task that runs as a sequence of pods."""
 
     name: str = Field(
-        description="The stage's name, unique in the type.",
+        description="Name of the stage, unique in the TaskType.",
         max_length=32,
         pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
     )
-    template: PodTemplate = Field(description="The pod of this stage.")
+    template: PodTemplate = Field(description="Pod template of the stage.")
     deadlines: Deadlines | None = Field(
-        default=None, description="This stage's deadlines, instead of the type's."
+        default=None, description="Deadlines of the stage. Defaults to those of the TaskType."
     )
-    retry: Retry | None = Field(default=None, description="This stage's retry, instead of the type's.")
+    retry: Retry | None = Field(
+        default=None, description="Retries of the stage. Defaults to those of the TaskType."
+    )
 
 
 class Lease(ApiModel):
-    """How long an attempt's lease outlasts its work."""
+    """The lease of an attempt."""
 
     margin_seconds: Seconds = Field(
         default=30,
-        description="How long a lease holds after the last moment of the work, in seconds: the clock skew.",
+        description="Safety margin of the lease of an attempt, in seconds, which covers clock skew between "
+        "nodes and operator. The lease expires at the deadline of the attempt + "
+        "terminationGracePeriodSeconds + 2 s + marginSeconds.",
     )
 
 
 class ErrorPolicy(ApiModel):
-    """When the type suspends itself."""
+    """When the type suspends itself. Cancelled and deleted tasks do not count."""
 
     max_consecutive: Limit | None = Field(
         default=None,
-        description="Suspend the type once so many tasks have failed in a row, in the order in which they "
-        "ended; a task that succeeds sets the count back. A person resumes it: see the condition Suspended.",
+        description="Number of consecutive failed tasks, in the order in which they finished, after which "
+        "the type suspends itself. A success resets the count. Cancelled and deleted tasks do not count. "
+        "The message of the condition Suspended has the command that resumes the type. Unset: no limit.",
     )
     max_total: Limit | None = Field(
         default=None,
-        description="Suspend the type once so many tasks have failed since it was made or last resumed. "
-        "Tasks that were deleted, also by retention, are not counted.",
+        description="Number of tasks failed since the type was created or last resumed after which the type "
+        "suspends itself. Cancelled tasks and tasks deleted by now, also by retention, do not count. Unset: "
+        "no limit.",
     )
 
 
 class Retention(ApiModel):
-    """How long ended tasks stay."""
+    """When finished tasks are deleted."""
 
     succeeded_seconds: int = Field(
         default=7 * DAY,
         ge=0,
         le=MAX_RETENTION,
-        description="Delete succeeded tasks so many seconds after their end (7 days), but not before their "
-        "Jobs are gone: those stay for ten minutes.",
+        description="Seconds from the completionTime of a succeeded task to its deletion. Defaults to 7 "
+        "days. A task is not deleted before its Jobs, which are deleted ten minutes after they finish.",
     )
     failed_seconds: int = Field(
         default=30 * DAY,
         ge=0,
         le=MAX_RETENTION,
-        description="Delete failed and cancelled tasks so many seconds after their end (30 days), but not "
-        "before their Jobs are gone.",
+        description="Seconds from the completionTime of a failed or cancelled task to its deletion. Defaults "
+        "to 30 days. A task is not deleted before its Jobs, which are deleted ten minutes after they finish.",
     )
     history_limit: int = Field(
         default=10,
         ge=1,
         le=50,
-        description="How many attempts each task remembers in its status, the newest first kept.",
+        description="Maximum number of entries in status.attempts of a task; the oldest are dropped first.",
     )
 
 
 class TaskTypeSpec(ApiModel):
-    """What every task of the type has in common."""
+    """The desired state of a TaskType: what its tasks have in common."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -89,138 +96,179 @@ class TaskTypeSpec(ApiModel):
             rule(
                 "!has(self.requireResult) || !self.requireResult || "
                 "(has(self.captureResult) && self.captureResult)",
-                "requireResult needs captureResult: true",
+                "requireResult requires captureResult: true",
             ),
         )
     )
 
-    template: PodTemplate | None = Field(default=None, description="The pod that makes an attempt.")
+    template: PodTemplate | None = Field(
+        default=None,
+        description="Pod template of an attempt, as in a Job. Set exactly one of template and stages.",
+    )
     stages: tuple[Stage, ...] | None = Field(
         default=None,
         min_length=1,
         max_length=16,
-        description="Named stages that run one after the other, instead of template." + LATER,
+        description="Stages that run one after the other, each in a pod of its own, instead of template. Not "
+        "implemented yet: a TaskType with stages is not Ready (StagesNotSupported), and its tasks wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
-    deadlines: Deadlines = Field(default_factory=Deadlines, description="How long things may take.")
-    lease: Lease = Field(default_factory=Lease, description="The lease of an attempt.")
-    retry: Retry = Field(default_factory=Retry, description="When a next attempt is made, and how often.")
+    deadlines: Deadlines = Field(
+        default_factory=Deadlines,
+        description="Time limits of an attempt and of a run. A task can override them.",
+    )
+    lease: Lease = Field(
+        default_factory=Lease,
+        description="Lease of an attempt: when it expires, an attempt that has not ended is Stuck.",
+    )
+    retry: Retry = Field(
+        default_factory=Retry, description="When attempts are repeated, how often, and after which pause."
+    )
     on_node_lost: Literal["Wait", "ReplaceUnsafe"] = Field(
         default="Wait",
-        description="When the node of a running attempt no longer answers: Wait for its return or its "
-        "fencing, or ReplaceUnsafe: start the next attempt once a living kubelet would have killed this one. "
-        "The latter gives up 'never two at once' for a kubelet that is dead while its containers live on, "
-        "and says so in the history (proofOfDeath: Waived) and in an event. Not for tasks with a lockKey.",
+        description="Policy for an attempt whose node no longer reports. Wait: the next attempt starts only "
+        "with proof that the processes of this one are dead. ReplaceUnsafe: it also starts once the lease of "
+        "this one has expired, that is, after a working kubelet would have killed it. If the kubelet is down "
+        "and its containers still run, two attempts then run at the same time; the replaced one has "
+        "proofOfDeath: Waived, and an event reports it. Tasks with a lockKey become Invalid.",
     )
     max_concurrent: int = Field(
         default=10,
         ge=1,
         le=100_000,
-        description="How many attempts of this type run at the same time, at most.",
+        description="Maximum number of attempts of this type that run at the same time. A lower value stops "
+        "no running attempt.",
     )
     error_policy: ErrorPolicy = Field(
-        default_factory=ErrorPolicy, description="When the type suspends itself."
+        default_factory=ErrorPolicy,
+        description="Limits of failed tasks at which the type suspends itself: it starts no more attempts "
+        "until a user resumes it with the annotation asyncflow.dev/resume.",
     )
     priority: Priority = Field(
-        default=0, description="Priority of tasks that set none; the higher goes first."
+        default=0, description="Priority of tasks that set none; the highest starts first."
     )
     suspend: bool = Field(
-        default=False, description="Start no more attempts of this type; running ones go on to their end."
+        default=False,
+        description="Start no more attempts of this type. Running attempts are not stopped. Defaults to "
+        "false.",
     )
     max_tasks_per_shard: int = Field(
         default=5000,
         ge=1,
         le=100_000,
-        description="How many tasks a shard takes before the next one is opened, about: it is looked at from "
-        "time to time.",
+        description="Number of tasks in a shard at which the next shard is opened. Approximate: it is "
+        "checked periodically (ASYNCFLOW_SPLIT_SECONDS of the operator).",
     )
-    retention: Retention = Field(default_factory=Retention, description="How long ended tasks stay.")
+    retention: Retention = Field(
+        default_factory=Retention, description="When finished tasks and old attempts are deleted."
+    )
     capture_result: bool = Field(
         default=False,
-        description="Keep a succeeded attempt's termination message as the task's result." + LATER,
+        description="Store the termination message of the attempt that succeeded as the result of the task. "
+        "Defaults to false." + NOT_IMPLEMENTED,
     )
     require_result: bool = Field(
-        default=False, description="Count an attempt as a success only if it left a result." + LATER
+        default=False,
+        description="Count an attempt without a result as a failure. Requires captureResult: true. Defaults "
+        "to false." + NOT_IMPLEMENTED,
     )
     result_container: str | None = Field(
         default=None,
         max_length=63,
-        description="Whose termination message is the result (the first container)." + LATER,
+        description="Name of the container whose termination message is the result. Defaults to the first "
+        "container." + NOT_IMPLEMENTED,
     )
 
 
 class Shards(ApiModel):
-    """The range of shards that are open."""
+    """The range of open shards."""
 
-    begin: int = Field(ge=1, description="The first shard that still has tasks to end.")
-    end: int = Field(ge=1, description="The shard that takes new tasks.")
+    begin: int = Field(ge=1, description="First shard that has unfinished tasks, or the last one.")
+    end: int = Field(ge=1, description="Last shard: new tasks are assigned to it.")
 
 
 class Counts(ApiModel):
-    """Tasks by phase."""
+    """The existing tasks of a type, by phase."""
 
-    pending: int = Field(description="Tasks that wait: for a slot, or for what their own line says.")
-    running: int = Field(description="Tasks whose attempt is known to run.")
-    succeeded: int = Field(description="Tasks that succeeded.")
-    failed: int = Field(description="Tasks that failed.")
-    cancelled: int = Field(description="Tasks that were cancelled.")
+    pending: int = Field(description="Tasks in phase Pending.")
+    running: int = Field(description="Tasks in phase Running; short attempts are never recorded as Running.")
+    succeeded: int = Field(description="Tasks in phase Succeeded.")
+    failed: int = Field(description="Tasks in phase Failed.")
+    cancelled: int = Field(description="Tasks in phase Cancelled.")
 
 
 class Errors(ApiModel):
-    """What the error policy goes by."""
+    """The state of the error policy."""
 
     consecutive: int = Field(
-        default=0, description="Tasks that have failed in a row, in the order in which they ended."
+        default=0,
+        description="Consecutive failed tasks, in the order in which they finished, since the last success "
+        "and since the type was created or last resumed. Deleted tasks do not count.",
     )
     total: int = Field(
-        default=0, description="Tasks that have failed since the type was made or last resumed."
+        default=0,
+        description="Tasks failed since the type was created or last resumed. Deleted tasks do not count.",
     )
     suspended: str = Field(
-        default="", max_length=1024, description="Why the type has suspended itself, until it is resumed."
+        default="",
+        max_length=1024,
+        description="Why the type has suspended itself, with the command that resumes it; empty if it has "
+        "not.",
     )
     last_success_time: Time | None = Field(
-        default=None, description="When the last task that succeeded ended, in whole seconds."
+        default=None, description="completionTime of the task that was the last to succeed."
     )
     resumed: str | None = Field(
-        default=None, max_length=256, description="The last asyncflow.dev/resume that was answered."
+        default=None,
+        max_length=256,
+        description="Value of the annotation asyncflow.dev/resume that was processed last.",
     )
     resume_time: Time | None = Field(default=None, description="When the type was last resumed.")
 
 
 class RetryBudgetStatus(ApiModel):
-    """The state of the type's retry budget."""
+    """The state of the retry budget of a type."""
 
-    tokens: float = Field(
-        description="How many retries were granted and not yet taken when this was written."
-    )
-    update_time: Time | None = Field(default=None, description="When that was.")
+    tokens: float = Field(description="Tokens in the bucket at updateTime, after the last withdrawal.")
+    update_time: Time | None = Field(default=None, description="When tokens were last withdrawn.")
 
 
 class TaskTypeStatus(StatusModel):
-    """What the operator has seen of the type."""
+    """The observed state of a TaskType."""
 
-    observed_generation: int | None = Field(default=None, description="The generation last looked at.")
-    shards: Shards | None = Field(default=None, description="The range of shards that are open.")
+    observed_generation: int | None = Field(
+        default=None, description="metadata.generation whose Job was last created as a dry run."
+    )
+    shards: Shards | None = Field(default=None, description="Range of open shards.")
     counts: Counts | None = Field(
         default=None,
-        description="The tasks that exist, by phase; some seconds old while there is work, then exact.",
+        description="Existing tasks by phase. Updated periodically (ASYNCFLOW_ROLL_SECONDS of the operator), "
+        "and exact once nothing changes.",
     )
-    waiting: int = Field(default=0, description="How many tasks wait for nothing but a slot.")
+    waiting: int = Field(
+        default=0, description="Tasks that wait only for a slot (maxConcurrent), as of the last count."
+    )
     waiting_since: Time | None = Field(
-        default=None, description="Since when the first of them is due: its creation, or its notBefore."
+        default=None,
+        description="Since when the longest-waiting of these tasks could have started: the latest of its "
+        "creation, its notBefore and the request for its run.",
     )
-    errors: Errors = Field(default_factory=Errors, description="What the error policy goes by.")
-    retry_budget: RetryBudgetStatus | None = Field(default=None, description="The retry budget's state.")
+    errors: Errors = Field(default_factory=Errors, description="State of the error policy.")
+    retry_budget: RetryBudgetStatus | None = Field(
+        default=None, description="State of the retry budget; unset until a token is withdrawn."
+    )
     conditions: Conditions = Field(
         default=(),
-        description="Ready (the API server takes its Job), Suspended (by spec.suspend, or by itself: "
-        "errorPolicy), Throttled (tasks wait for a slot), RetryBudgetExhausted.",
+        description="Ready (the API server accepts the Job of the type), Suspended (by spec.suspend or by "
+        "errorPolicy), Throttled (tasks wait for a slot), RetryBudgetExhausted (retries wait for a token).",
     )
 
 
 class TaskType(ApiModel):
-    """A kind of task: its pod, its deadlines, its retry budget and how many may run at once."""
+    """TaskType defines how its AsyncTasks run: pod template, deadlines, retries and concurrency."""
 
     metadata: ObjectMeta = Field(default_factory=ObjectMeta)
-    spec: TaskTypeSpec = Field(description="What every task of the type has in common.")
-    status: TaskTypeStatus = Field(default_factory=TaskTypeStatus, description="What the operator has seen.")
+    spec: TaskTypeSpec = Field(description="Desired state of the type: what its tasks have in common.")
+    status: TaskTypeStatus = Field(
+        default_factory=TaskTypeStatus, description="Observed state of the type, written by the operator."
+    )

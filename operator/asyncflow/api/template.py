@@ -1,7 +1,7 @@
-"""The pod template of a TaskType: as much of it as the rules need, the rest as it comes.
+"""The pod template of a TaskType: the fields that asyncflow reads or restricts; all others are preserved.
 
-A full copy of the pod schema is 126–378 KB in a CRD; what the rules don't look at is preserved and judged by
-the API server itself, when the type's Job is tried as a dry run.
+A full copy of the pod schema takes 126–378 KB of a CRD. The preserved fields are validated by the API server
+when the Job of the type is created as a dry run.
 """
 
 from typing import Any
@@ -16,42 +16,42 @@ DEFAULT_GRACE_SECONDS = 30
 
 
 def rule(expression: str, message: str, field_path: str | None = None) -> dict[str, str]:
-    """Return one CEL rule as a CRD carries it."""
-    made = {"rule": expression, "message": message}
-    return made if field_path is None else {**made, "fieldPath": field_path}
+    """Return an entry of ``x-kubernetes-validations``: a CEL expression, and the message if it is false."""
+    validation = {"rule": expression, "message": message}
+    return validation if field_path is None else {**validation, "fieldPath": field_path}
 
 
-def rules(*made: dict[str, str]) -> dict[str, Any]:
-    """Return CEL rules as an extra of a model's schema."""
-    return {"x-kubernetes-validations": list(made)}
+def rules(*validations: dict[str, str]) -> dict[str, Any]:
+    """Return the schema extra of a model that has CEL rules."""
+    return {"x-kubernetes-validations": list(validations)}
 
 
 class OpenModel(ApiModel):
-    """A part of an object of which asyncflow names some fields and keeps them all."""
+    """Base of the parts of a pod template: fields that are not declared here are preserved."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra=PRESERVE)
 
 
 class Lifecycle(OpenModel):
-    """What happens around a container's life."""
+    """The lifecycle hooks of a container."""
 
     post_start: dict[str, Any] | None = Field(
         default=None,
-        description="Refused: the deadline is not looked at while it runs.",
+        description="Not allowed: the kubelet does not enforce the deadline while the hook runs.",
         json_schema_extra=PRESERVE,
     )
 
 
 class EnvVar(OpenModel):
-    """One environment variable; every field of the core API is kept."""
+    """An environment variable, as in the core API; all its fields are preserved."""
 
     name: str = Field(
-        description="The variable's name; ASYNCFLOW_ is asyncflow's own prefix.", max_length=256
+        description="Name of the variable. Variables with the prefix ASYNCFLOW_ are dropped.", max_length=256
     )
 
 
 class Container(OpenModel):
-    """One container; every field of the core API is kept."""
+    """A container, as in the core API; all its fields are preserved."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,38 +59,41 @@ class Container(OpenModel):
             **rules(
                 rule(
                     "!has(self.lifecycle) || !has(self.lifecycle.postStart)",
-                    "lifecycle.postStart is not allowed: the kubelet does not look at the deadline while it "
+                    "lifecycle.postStart is not allowed: the kubelet does not enforce the deadline while it "
                     "runs. Do that work in the container itself or in an init container",
                 ),
                 rule(
                     "!has(self.restartPolicyRules)",
-                    "restartPolicyRules is not allowed: an attempt is one run of the process. "
-                    "Set the type's retry",
+                    "restartPolicyRules is not allowed: an attempt runs its containers once. "
+                    "Use spec.retry instead",
                 ),
             ),
         }
     )
 
-    name: str = Field(description="The container's name, unique in the pod.", min_length=1, max_length=63)
-    image: str | None = Field(default=None, description="The container's image.", max_length=1024)
+    name: str = Field(description="Name of the container, unique in the pod.", min_length=1, max_length=63)
+    image: str | None = Field(default=None, description="Image of the container.", max_length=1024)
     env: tuple[EnvVar, ...] | None = Field(
-        default=None, description="Environment variables; they may refer to asyncflow's.", max_length=500
+        default=None,
+        description="Environment variables. The ASYNCFLOW_ variables come first, so that others can refer to "
+        "them as $(ASYNCFLOW_TASK).",
+        max_length=500,
     )
     lifecycle: Lifecycle | None = Field(
-        default=None, description="Hooks; preStop is allowed, postStart is not."
+        default=None, description="Lifecycle hooks: preStop is allowed, postStart is not."
     )
     restart_policy: str | None = Field(
         default=None,
-        description="Allowed on init containers only, as Always (a sidecar).",
+        description="Never or unset; for an init container also Always, which makes it a sidecar.",
         max_length=16,
     )
     restart_policy_rules: list[dict[str, Any]] | None = Field(
-        default=None, description="Refused.", max_length=20
+        default=None, description="Not allowed: use spec.retry.", max_length=20
     )
 
 
 class PodSpec(OpenModel):
-    """The pod's spec; every field of the core API is kept."""
+    """A pod spec, as in the core API; all its fields are preserved."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,55 +101,58 @@ class PodSpec(OpenModel):
             **rules(
                 rule(
                     "!has(self.activeDeadlineSeconds)",
-                    "activeDeadlineSeconds is asyncflow's own to set: use spec.deadlines.attemptSeconds",
+                    "activeDeadlineSeconds is set by asyncflow: use spec.deadlines.attemptSeconds instead",
                 ),
                 rule(
                     "!has(self.restartPolicy) || self.restartPolicy == 'Never'",
-                    "restartPolicy must be Never or left out: a next attempt is a new pod. "
-                    "Set the type's retry",
+                    "restartPolicy must be Never or unset: each attempt is a new pod. Use spec.retry instead",
                 ),
                 rule(
                     "self.containers.all(c, !has(c.restartPolicy) || c.restartPolicy == 'Never')",
-                    "a container's own restartPolicy must be Never or left out: "
-                    "an attempt is one run of the process",
+                    "containers[*].restartPolicy must be Never or unset: an attempt runs its containers "
+                    "once. Use spec.retry instead",
                 ),
                 rule(
                     "!has(self.initContainers) || self.initContainers.all(c, !has(c.restartPolicy) || "
                     "c.restartPolicy in ['Never', 'Always'])",
-                    "an init container's restartPolicy must be Always (a sidecar), Never, or left out",
+                    "initContainers[*].restartPolicy must be Never, Always (a sidecar) or unset",
                 ),
             ),
         }
     )
 
     containers: tuple[Container, ...] = Field(
-        description="The containers; each gets the ASYNCFLOW_ variables.", min_length=1, max_length=16
+        description="Containers of the pod; each gets the ASYNCFLOW_ variables.", min_length=1, max_length=16
     )
     init_containers: tuple[Container, ...] | None = Field(
-        default=None, description="Containers that run first, one after the other.", max_length=16
+        default=None,
+        description="Init containers of the pod; each gets the ASYNCFLOW_ variables.",
+        max_length=16,
     )
-    restart_policy: str | None = Field(default=None, description="Never, or left out.", max_length=16)
+    restart_policy: str | None = Field(default=None, description="Never or unset.", max_length=16)
     active_deadline_seconds: int | None = Field(
-        default=None, description="Refused: see deadlines.attemptSeconds."
+        default=None, description="Not allowed: use spec.deadlines.attemptSeconds."
     )
     termination_grace_period_seconds: int | None = Field(
         default=None,
-        description="Seconds between SIGTERM and SIGKILL when an attempt's deadline has passed (30).",
+        description="Seconds between SIGTERM and SIGKILL when an attempt is stopped. Defaults to 30.",
         ge=0,
         le=3600,
     )
 
     @property
     def grace_seconds(self) -> int:
-        """How long the kubelet waits after SIGTERM, in seconds."""
+        """Seconds between SIGTERM and SIGKILL."""
         grace = self.termination_grace_period_seconds
         return DEFAULT_GRACE_SECONDS if grace is None else grace
 
 
 class TemplateMeta(ApiModel):
-    """The labels and annotations that the pods get beside asyncflow's own."""
+    """Labels and annotations of the pods."""
 
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels of the pods.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the pods. Labels set by asyncflow take precedence."
+    )
     annotations: dict[str, str] = Field(default_factory=dict, description="Annotations of the pods.")
 
 
@@ -157,5 +163,6 @@ class PodTemplate(ApiModel):
         default_factory=TemplateMeta, description="Labels and annotations of the pods."
     )
     spec: PodSpec = Field(
-        description="The pod's spec, as in a Job (see kubectl explain job.spec.template.spec)."
+        description="Spec of the pods, as in a Job: see kubectl explain job.spec.template.spec. Fields that "
+        "are not listed here are preserved."
     )

@@ -1,4 +1,4 @@
-"""The command line: run the operator, print the manifests, watch tasks come to their end."""
+"""The command line: run the operator, print the manifests, watch tasks, show the history of a task."""
 
 from asyncflow.cli.app import app
 

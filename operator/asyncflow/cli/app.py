@@ -1,4 +1,4 @@
-"""The command line."""
+"""The commands of ``asyncflow``."""
 
 import sys
 from collections.abc import Iterator
@@ -32,10 +32,19 @@ app = typer.Typer(
 
 
 Kubeconfig = Annotated[
-    str | None, typer.Option(help="A kubeconfig to use; by default a pod's service account, else KUBECONFIG.")
+    str | None,
+    typer.Option(
+        help="Path of the kubeconfig. By default, the ServiceAccount when run in a pod, else $KUBECONFIG or "
+        "~/.kube/config."
+    ),
 ]
-Context = Annotated[str | None, typer.Option(help="The context in the kubeconfig.")]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace of the tasks.")]
+ClientKubeconfig = Annotated[
+    str | None, typer.Option(help="Path of the kubeconfig. By default, $KUBECONFIG or ~/.kube/config.")
+]
+Context = Annotated[
+    str | None, typer.Option(help="Context in the kubeconfig. By default, its current context.")
+]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the tasks.")]
 
 
 @app.command()
@@ -43,21 +52,31 @@ def run(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     namespace: Annotated[
-        list[str] | None, typer.Option(help="Serve only this namespace; may be given more than once.")
+        list[str] | None,
+        typer.Option(help="Namespace to serve. Can be repeated. By default, all namespaces are served."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="How many tasks are worked on at the same time (16).")
+        int | None,
+        typer.Option(help="Number of tasks reconciled concurrently, from 1 to 256. Defaults to 16."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Where /healthz and /readyz are served (8080).")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error (info).")] = None,
-    log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line (text).")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port that serves /healthz and /readyz. Defaults to 8080.")
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="Log level: debug, info, warning or error. Defaults to info.")
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(help="Log format: text, or json (one object per line). Defaults to text."),
+    ] = None,
 ) -> None:
-    """Run the operator until SIGTERM or Ctrl-C.
+    """Run the operator until SIGTERM or SIGINT.
 
-    Each but --kubeconfig and --context can be given as an environment variable too, such as
-    ASYNCFLOW_WORKERS; the option wins.
+    Every option except --kubeconfig and --context can also be set by an environment variable with the prefix
+    ASYNCFLOW_, such as ASYNCFLOW_WORKERS; namespaces by ASYNCFLOW_NAMESPACES, a JSON list. Options take
+    precedence.
     """
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "namespaces": tuple(namespace) if namespace else None,
         "workers": workers,
         "port": port,
@@ -65,17 +84,19 @@ def run(
         "log_format": log_format,
     }
     try:
-        settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings(**{name: value for name, value in options.items() if value is not None})
         configure_logging(settings.log_level, settings.log_format)
         connection = connect(kubeconfig_file=kubeconfig, context=context)
     except ValidationError as error:
         for problem in error.errors():
-            typer.echo(f"asyncflow: setting {'.'.join(map(str, problem['loc']))}: {problem['msg']}", err=True)
+            setting = "".join(f"{part}: " for part in problem["loc"])  # empty if several settings conflict
+            message = problem["msg"].removeprefix("Value error, ")
+            typer.echo(f"asyncflow: invalid settings: {setting}{message}", err=True)
         sys.exit(2)
     except ConnectionFailed as error:
         typer.echo(f"asyncflow: {error}", err=True)
         sys.exit(2)
-    from asyncflow.main import run as run_operator  # kopf and uvloop are not needed for anything else
+    from asyncflow.main import run as run_operator  # the other commands need neither kopf nor uvloop
 
     run_operator(connection, settings)
 
@@ -83,14 +104,15 @@ def run(
 @app.command()
 def crds(
     directory: Annotated[
-        Path | None, typer.Argument(help="Write one file each into this directory instead of printing.")
+        Path | None,
+        typer.Argument(help="Directory to write the files to. By default, they are printed."),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; fail if the directory's files differ from the models."),
+        typer.Option("--check", help="Write nothing; exit with 1 if a file differs from the models."),
     ] = False,
 ) -> None:
-    """Print or write the CustomResourceDefinitions and the admission policy."""
+    """Print the CustomResourceDefinitions and the admission policy, or write them to a directory."""
     if directory is None:
         typer.echo("---\n".join(manifests().values()), nl=False)
         return
@@ -99,20 +121,23 @@ def crds(
 
 @app.command(hidden=True)
 def reference(
-    directory: Annotated[Path, typer.Argument(help="Where the pages are.")],
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
+    directory: Annotated[Path, typer.Argument(help="Directory to write the pages to.")],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Write nothing; exit with 1 if a page differs from the models."),
+    ] = False,
 ) -> None:
-    """Write the generated pages of the documentation."""
+    """Write the generated reference pages of the documentation."""
     _generate(pages(), directory, check=check)
 
 
 def _generate(files: dict[str, str], directory: Path, *, check: bool) -> None:
-    """Write generated files, or fail if one differs from what would be written."""
+    """Write the generated files that have changed; as a check only exit with 1 if there are any."""
     stale = [name for name, text in files.items() if _text(directory / name) != text]
     if check:
         for name in stale:
             typer.echo(
-                f"{directory / name} differs from the models: run `make manifests` and commit it", err=True
+                f"{directory / name} is out of date: run `make manifests` and commit the result", err=True
             )
         sys.exit(1 if stale else 0)
     directory.mkdir(parents=True, exist_ok=True)
@@ -123,14 +148,16 @@ def _generate(files: dict[str, str], directory: Path, *, check: bool) -> None:
 
 @app.command()
 def watch(
-    type_name: Annotated[str, typer.Argument(metavar="TASKTYPE", help="Whose tasks to watch.")],
+    type_name: Annotated[
+        str, typer.Argument(metavar="TASKTYPE", help="Name of the TaskType whose tasks to watch.")
+    ],
     namespace: Namespace = "default",
-    kubeconfig: Kubeconfig = None,
+    kubeconfig: ClientKubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Show phases, rate and expected end until all tasks of a type have ended; then a summary of errors.
+    """Show the progress of the tasks of a type until all have finished, then a summary of the failures.
 
-    Exits with 1 if a task failed or was cancelled, with 0 if all succeeded.
+    Exits with 0 if all tasks succeeded, with 1 if a task failed or was cancelled, with 2 on an error.
     """
     console = Console()
     with _client_errors():
@@ -144,18 +171,18 @@ def watch(
 
 @app.command()
 def history(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    name: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.")],
     namespace: Namespace = "default",
-    kubeconfig: Kubeconfig = None,
+    kubeconfig: ClientKubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Show every attempt of a task: when, where, how it ended, and how it is known to be dead."""
+    """Show the attempts of a task: Job, start, end, outcome, exit code, reason and proof of death."""
     console = Console()
     with _client_errors():
-        found = watching.read_task(watching.tasks_api(kubeconfig, context), namespace, task)
-        console.print(watching.history_table(found))
-        if found.status.message:
-            console.print(found.status.message)
+        task = watching.read_task(watching.tasks_api(kubeconfig, context), namespace, name)
+        console.print(watching.history_table(task))
+        if task.status.message:
+            console.print(task.status.message)
 
 
 @app.command()
@@ -166,19 +193,20 @@ def version() -> None:
 
 @contextmanager
 def _client_errors() -> Iterator[None]:
-    """Say in a line what is wrong, and end."""
+    """Print an expected error as one line instead of a traceback, and exit with 2."""
     try:
         yield
-    except watching.NotThere as error:
+    except watching.NotFound as error:
         message = str(error)
     except ConfigException as error:
         message = (
-            f"{error} Name a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
+            f"{error} Specify a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with "
+            "--context"
         )
     except ApiException as error:
-        message = f"the API server refused: {error.status} {error.reason}"
+        message = f"the API server returned an error: {error.status} {error.reason}"
     except HTTPError as error:
-        message = f"the API server does not answer: {error}"
+        message = f"failed to connect to the API server: {error}"
     else:
         return
     typer.echo(f"asyncflow: {message}", err=True)

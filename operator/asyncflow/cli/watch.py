@@ -1,4 +1,4 @@
-"""``asyncflow watch`` and ``asyncflow history``: what a developer looks at."""
+"""The output of ``asyncflow watch`` and ``asyncflow history``."""
 
 import threading
 import time
@@ -28,46 +28,51 @@ COLORS = {
     Phase.FAILED: "red",
     Phase.CANCELLED: "yellow",
 }
-PLAIN_EVERY = 10.0
-"""Seconds between two lines where there is no terminal to draw on."""
+LINE_INTERVAL = 10.0
+"""Seconds between two lines of progress if the output is not a terminal."""
 NAMES_SHOWN = 10
+"""Maximum number of task names in a row of the table of failures."""
 
 
-class NotThere(Exception):
-    """What was asked for does not exist; the message says what was looked for."""
+class NotFound(Exception):
+    """The requested object does not exist; the message names it."""
 
 
 def tasks_api(kubeconfig: str | None, context: str | None) -> Any:
-    """Return the client of the custom resources."""
+    """Return a client for the custom resources.
+
+    Raises:
+        ConfigException: the kubeconfig cannot be loaded.
+    """
     load: Any = config.new_client_from_config
     return CustomObjectsApi(load(kubeconfig, context))
 
 
 def watch_type(api: Any, namespace: str, type_name: str, console: Console) -> Progress:
-    """Show how the tasks of a type come on, until all that are there have ended.
+    """Show the progress of the tasks of a type until all have finished; return it.
 
     Raises:
-        NotThere: no task of that type is there.
+        NotFound: the namespace has no task of that type.
+        ApiException: the API server returned an error.
     """
     progress = Progress(began=time.monotonic())
-    listed = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
-    for body in listed["items"]:
-        _note(progress, "ADDED", body, type_name)
+    tasks = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
+    for body in tasks["items"]:
+        _apply_event(progress, "ADDED", body, type_name)
     if not progress.tasks:
-        raise NotThere(f"there is no AsyncTask of type {type_name} in namespace {namespace}")
+        raise NotFound(f"no AsyncTask of TaskType {type_name} found in namespace {namespace}")
     with _display(progress, type_name, console):
-        version = listed["metadata"]["resourceVersion"]
+        version = tasks["metadata"]["resourceVersion"]
         while progress.open:
             version = _follow(api, namespace, type_name, progress, version)
     return progress
 
 
 def _follow(api: Any, namespace: str, type_name: str, progress: Progress, version: str) -> str:
-    """Take in events until all tasks have ended or the stream does; return where it got to."""
-    stream: Any = Watch  # untyped
-    stream = stream()
+    """Apply watch events until all tasks have finished or the watch ends; return the resource version."""
+    watch: Any = Watch  # untyped
     try:
-        for event in stream.stream(
+        for event in watch().stream(
             api.list_namespaced_custom_object,
             names.GROUP,
             names.VERSION,
@@ -78,23 +83,23 @@ def _follow(api: Any, namespace: str, type_name: str, progress: Progress, versio
         ):
             body = event["object"]
             version = body["metadata"]["resourceVersion"]
-            _note(progress, event["type"], body, type_name)
+            _apply_event(progress, event["type"], body, type_name)
             if not progress.open:
                 break
     except ApiException as error:
         if error.status != 410:
             raise
-        listed = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
-        for body in listed["items"]:
-            _note(progress, "MODIFIED", body, type_name)
-        version = listed["metadata"]["resourceVersion"]
+        tasks = api.list_namespaced_custom_object(names.GROUP, names.VERSION, namespace, names.TASK_PLURAL)
+        for body in tasks["items"]:
+            _apply_event(progress, "MODIFIED", body, type_name)
+        version = tasks["metadata"]["resourceVersion"]
     return version
 
 
-def _note(progress: Progress, event: str, body: dict[str, Any], type_name: str) -> None:
+def _apply_event(progress: Progress, event_type: str, body: dict[str, Any], type_name: str) -> None:
     if body["spec"]["taskTypeName"] != type_name:
         return
-    if event == "DELETED":
+    if event_type == "DELETED":
         progress.drop(body["metadata"]["uid"])
     else:
         progress.put(AsyncTask.model_validate(body), time.monotonic())
@@ -102,18 +107,18 @@ def _note(progress: Progress, event: str, body: dict[str, Any], type_name: str) 
 
 @contextmanager
 def _display(progress: Progress, type_name: str, console: Console) -> Iterator[None]:
-    """Draw on a terminal, or else print a line now and then."""
+    """Show live progress on a terminal, else print a line every `LINE_INTERVAL` seconds."""
     if console.is_terminal:
         with Live(
-            get_renderable=lambda: _picture(progress, type_name), console=console, refresh_per_second=4
+            get_renderable=lambda: _progress_view(progress, type_name), console=console, refresh_per_second=4
         ):
             yield
         return
     done = threading.Event()
 
     def print_lines() -> None:
-        while not done.wait(PLAIN_EVERY):
-            console.print(_line(progress), soft_wrap=True)
+        while not done.wait(LINE_INTERVAL):
+            console.print(_progress_line(progress), soft_wrap=True)
 
     printer = threading.Thread(target=print_lines, daemon=True)
     printer.start()
@@ -122,10 +127,10 @@ def _display(progress: Progress, type_name: str, console: Console) -> Iterator[N
     finally:
         done.set()
         printer.join()
-        console.print(_line(progress), soft_wrap=True)
+        console.print(_progress_line(progress), soft_wrap=True)
 
 
-def _line(progress: Progress) -> str:
+def _progress_line(progress: Progress) -> str:
     counts = progress.counts
     parts = [f"{counts[phase]} {phase.value.lower()}" for phase in Phase if counts[phase]]
     return f"{', '.join(parts)}; {_pace(progress)}"
@@ -134,13 +139,13 @@ def _line(progress: Progress) -> str:
 def _pace(progress: Progress) -> str:
     now = time.monotonic()
     rate, left = progress.rate(now), progress.seconds_left(now)
-    took = f"{_duration(now - progress.began)} so far"
+    elapsed = f"{_duration(now - progress.began)} elapsed"
     if rate is None or left is None or not progress.open:
-        return took
-    return f"{rate * 60:.0f} a minute, about {_duration(left)} left, {took}"
+        return elapsed
+    return f"{rate * 60:.0f}/min, about {_duration(left)} left, {elapsed}"
 
 
-def _picture(progress: Progress, type_name: str) -> RenderableType:
+def _progress_view(progress: Progress, type_name: str) -> RenderableType:
     counts, total = progress.counts, len(progress.tasks)
     line = Text.assemble(
         (f"{type_name}  ", "bold"), *((f"{counts[phase]} {phase.value}  ", COLORS[phase]) for phase in Phase)
@@ -151,30 +156,30 @@ def _picture(progress: Progress, type_name: str) -> RenderableType:
 
 
 def phase_table(progress: Progress) -> Table:
-    """Return the table of tasks and attempts by phase."""
+    """Return a table of tasks and attempts by phase."""
     table = Table(title="Tasks by phase", box=box.SIMPLE)
     for heading in ("Phase", "Tasks", "Attempts"):
         table.add_column(heading, justify="left" if heading == "Phase" else "right")
     for phase in Phase:
         tasks = [task for task in progress.tasks.values() if task.status.phase is phase]
         if tasks:
-            made = sum(task.status.attempt or 0 for task in tasks)
-            table.add_row(Text(phase.value, COLORS[phase]), str(len(tasks)), str(made))
+            attempts = sum(task.status.attempt or 0 for task in tasks)
+            table.add_row(Text(phase.value, COLORS[phase]), str(len(tasks)), str(attempts))
     return table
 
 
 def error_table(progress: Progress) -> Table | None:
-    """Return the summary of errors; None if there are none."""
+    """Return a table of the failed tasks by reason; None if no task has failed."""
     groups = errors(progress.tasks.values())
     if not groups:
         return None
     table = Table(title="Errors", box=box.SIMPLE)
-    for heading in ("Tasks", "Reason", "Last attempt", "Which"):
+    for heading in ("Tasks", "Reason", "Last attempt", "Names"):
         table.add_column(heading, justify="right" if heading == "Tasks" else "left")
     for group in groups:
         more = len(group.tasks) - NAMES_SHOWN
-        which = ", ".join(group.tasks[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-        table.add_row(str(len(group.tasks)), group.reason, group.last_attempt, which)
+        task_names = ", ".join(group.tasks[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        table.add_row(str(len(group.tasks)), group.reason, group.last_attempt, task_names)
     return table
 
 
@@ -182,7 +187,8 @@ def read_task(api: Any, namespace: str, name: str) -> AsyncTask:
     """Read one task.
 
     Raises:
-        NotThere: there is none of that name.
+        NotFound: the task does not exist.
+        ApiException: the API server returned another error.
     """
     try:
         body = api.get_namespaced_custom_object(
@@ -190,13 +196,13 @@ def read_task(api: Any, namespace: str, name: str) -> AsyncTask:
         )
     except ApiException as error:
         if error.status == 404:
-            raise NotThere(f"there is no AsyncTask {name} in namespace {namespace}") from None
+            raise NotFound(f"AsyncTask {name} not found in namespace {namespace}") from None
         raise
     return AsyncTask.model_validate(body)
 
 
 def history_table(task: AsyncTask) -> Table:
-    """Return a task's schedule log."""
+    """Return a table of the attempts of a task that its status keeps."""
     status = task.status
     title = f"{task.metadata.name}: {status.phase.value}" + (f" ({status.reason})" if status.reason else "")
     table = Table(title=title, box=box.SIMPLE)
@@ -220,22 +226,22 @@ def history_table(task: AsyncTask) -> Table:
             _outcome(attempt),
             "" if attempt.exit_code is None else str(attempt.exit_code),
             attempt.reason,
-            _told(attempt.proof_of_death, attempt.proof_detail),
+            _with_detail(attempt.proof_of_death, attempt.proof_detail),
         )
     return table
 
 
 def _outcome(attempt: Attempt) -> str:
-    """Tell how an attempt ended, and what a person decided after it."""
+    """Return how an attempt ended, and what a user decided after it."""
     if attempt.outcome is None:
         return "running"
     if attempt.decision is None:
         return attempt.outcome.value
-    return f"{attempt.outcome.value}, then {_told(attempt.decision, attempt.decision_note)}"
+    return f"{attempt.outcome.value}, then {_with_detail(attempt.decision, attempt.decision_note)}"
 
 
-def _told(what: StrEnum | None, detail: str) -> str:
-    return "" if what is None else f"{what.value}: {detail}" if detail else what.value
+def _with_detail(value: StrEnum | None, detail: str) -> str:
+    return "" if value is None else f"{value.value}: {detail}" if detail else value.value
 
 
 def _duration(seconds: float) -> str:

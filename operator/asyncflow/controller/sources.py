@@ -25,17 +25,19 @@ class Sources:
         return cls(
             asynctasks=Source(TASKS, state.put_task, state.drop_task),
             tasktypes=Source(TYPES, state.put_type, state.drop_type),
-            jobs=Source(JOBS, state.put_job, state.drop_job, labels=names.OURS),
-            leases=Source(LEASES, state.put_lock, state.drop_lock, labels=names.LOCKS),
+            jobs=Source(JOBS, state.put_job, state.drop_job, labels=names.ATTEMPT_SELECTOR),
+            leases=Source(LEASES, state.put_lock, state.drop_lock, labels=names.LOCK_SELECTOR),
             # Deleted pods are kept: they are evidence. A pod without Job and record is an attempt, too.
             pods=Source(
                 PODS,
                 state.put_pod,
-                labels=names.OURS,
+                labels=names.ATTEMPT_SELECTOR,
                 fields="status.phase!=Succeeded",
                 watched_fields="status.phase!=Pending,status.phase!=Running",
             ),
             # The only evidence that a pod was deleted before it was bound: the Job controller removes its
             # finalizer at once. The event that a pod was bound looks like its deletion, and is ignored.
-            unbound_pods=Source(PODS, state.put_unbound_pod, labels=names.OURS, fields="spec.nodeName="),
+            unbound_pods=Source(
+                PODS, state.put_unbound_pod, labels=names.ATTEMPT_SELECTOR, fields="spec.nodeName="
+            ),
         )

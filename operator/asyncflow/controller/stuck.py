@@ -50,7 +50,7 @@ class Governor:
         if not tasks:
             self._reported_nodes.pop(key, None)
             return
-        labels = f"{names.OURS},{names.TYPE_LABEL}={key[1]}"
+        labels = f"{names.ATTEMPT_SELECTOR},{names.TYPE_LABEL}={key[1]}"
         pods = (await self._client.list(PODS, key[0], labels=labels, fields=LIVE_PODS)).items
         stuck = [task for task in tasks if _needs_evidence(task, now)]
         for name in sorted({body["spec"].get("nodeName", "") for body in pods} - {""}):

@@ -1,12 +1,13 @@
-"""The kopf handlers, one module a resource: each hands what kopf tells it to the cluster state.
+"""The kopf handlers, one module per resource: each delivers events to the cluster state.
 
-Only ``on.event`` handlers: they neither patch an object nor put a finalizer on it, also from a standby.
-kopf's timers would put one on every TaskType, and stop while a type is being deleted although its attempts
-run on; so the governors have timers of their own (`asyncflow.controller.leader_term`).
+Only ``on.event`` handlers are registered: they neither patch objects nor add finalizers, so a standby can run
+them too. Timers of kopf would add a finalizer to every TaskType, and would stop while a TaskType is being
+deleted, although its attempts still run. So the governors have timers of their own
+(`asyncflow.controller.leader_term`).
 
-Jobs and pods are followed by `asyncflow.kube.reflector`: a short task has four events of its Job, which would
-cost half as much CPU again by way of kopf (docs/concepts/architecture.md), and pods need a list and a watch
-with different field selectors.
+`asyncflow.kube.reflector` watches Jobs and pods. A short task causes four events of its Job; with kopf they
+would increase the CPU per task by half (docs/concepts/architecture.md). Pods need different field selectors
+for list and watch.
 """
 
 import kopf

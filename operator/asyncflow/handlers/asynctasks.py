@@ -1,4 +1,4 @@
-"""AsyncTasks."""
+"""The handler of AsyncTask events."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The Leases that are locks; others are filtered out by the label selector of the watch."""
+"""The handler of Lease events. The label selector of the watch admits only Leases that are locks."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""TaskTypes."""
+"""The handler of TaskType events."""
 
 from typing import Any
 

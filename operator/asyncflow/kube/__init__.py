@@ -1,4 +1,4 @@
-"""The way to the API server and back: connection, client, reflector, work queue, leader election, events.
+"""Communication with the API server: connection, client, reflector, work queue, leader election, events.
 
-Nothing here knows a rule; nothing in `asyncflow.core` knows that this layer exists.
+This layer has no rules, and `asyncflow.core` does not import it.
 """

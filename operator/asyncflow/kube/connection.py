@@ -1,4 +1,4 @@
-"""How the API server is reached: address, trust, identity, and one shared HTTP session."""
+"""The connection to the API server: address, TLS, credentials, and HTTP sessions."""
 
 import logging
 import math
@@ -20,27 +20,32 @@ SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/toke
 USER_AGENT = "asyncflow"
 
 TOKEN_SECONDS = 10.0
-"""How long a token is used before it is asked for again: that costs as much as the rest of a request."""
+"""How long a token is cached: loading it costs as much CPU as the rest of a request."""
 
 
 class ConnectionFailed(Exception):
-    """No way to an API server was found, or nothing to say who asks; the message says what was looked for."""
+    """No API server is configured, or no credentials are available; the message says what was tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits of one request, in seconds."""
+    """Timeouts of one request, in seconds."""
 
     total: float = 30
     connect: float = 5
 
 
 class Connection:
-    """One API server, and HTTP sessions to it: ours, and one for kopf's watches.
+    """The connection to one API server: a shared HTTP session, and further ones for kopf.
 
-    A token that expires is reloaded in time: the configuration's own hook is asked every ten seconds (the
-    kubelet renews a projected token's file long before its end). A session that was closed is replaced at its
+    The bearer token is reloaded every `TOKEN_SECONDS` by the hook of the configuration; the kubelet renews
+    the file of a projected token long before the token expires. A closed shared session is replaced at its
     next use.
+
+    Args:
+        settings: the configuration of the Kubernetes client, as loaded by `connect`.
+        timeouts: the timeouts of a read request.
+        clock: seconds of a monotonic clock.
     """
 
     def __init__(
@@ -54,31 +59,31 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
         self._tls = _tls_context(settings)
         self._clock = clock
-        self._identity: Mapping[str, str] = {}
-        self._identity_until = -math.inf
+        self._auth_headers: Mapping[str, str] = {}
+        self._auth_headers_until = -math.inf
 
     @property
     def server(self) -> str:
-        """The API server's base address."""
+        """The base URL of the API server."""
         return str(self._settings.host).rstrip("/")
 
     @property
     def read_timeout(self) -> aiohttp.ClientTimeout:
-        """How long a request may take that changes nothing."""
+        """The timeout of a read request."""
         return aiohttp.ClientTimeout(total=self._timeouts.total, sock_connect=self._timeouts.connect)
 
     @property
     def session(self) -> aiohttp.ClientSession:
-        """The open session: each request brings the headers of `identity`. Needs a running event loop."""
+        """The shared session; its users add `auth_headers` to each request. Needs a running event loop."""
         if self._session is None or self._session.closed:
             self._session = self._open()
         return self._session
 
     def new_session(self, *middlewares: aiohttp.ClientMiddlewareType) -> aiohttp.ClientSession:
-        """Return another session to the same server, which authenticates by itself; the caller closes it.
+        """Return another session to the same server, which adds `auth_headers` itself; the caller closes it.
 
         Args:
-            middlewares: what each request passes through before it is sent.
+            middlewares: applied to each request.
         """
         return self._open(*middlewares, self._authenticate)
 
@@ -90,49 +95,49 @@ class Connection:
             middlewares=middlewares,
         )
 
-    def identity(self) -> Mapping[str, str]:
-        """Return the headers that say who asks, as they are now.
+    def auth_headers(self) -> Mapping[str, str]:
+        """Return the headers that authenticate a request, with the current bearer token.
 
-        A token that can't be read for a moment is used on as it was.
+        If the token cannot be reloaded, the cached one is used.
 
         Raises:
-            ConnectionFailed: there is none yet.
+            ConnectionFailed: the token cannot be read, and none is cached.
         """
-        if (now := self._clock()) < self._identity_until:
-            return self._identity
+        if (now := self._clock()) < self._auth_headers_until:
+            return self._auth_headers
         try:
             token = self._settings.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
         except (kubeconfig.ConfigException, OSError) as error:
-            if not self._identity:
+            if not self._auth_headers:
                 raise ConnectionFailed(f"failed to read bearer token: {error}") from error
             logger.warning("failed to reload bearer token, using the cached one: %s", error)
         else:
             token = token.split(" ", 1)[-1].strip()
-            self._identity = {"Authorization": f"Bearer {token}"} if token else {}
-            self._identity_until = now + TOKEN_SECONDS
-        return self._identity
+            self._auth_headers = {"Authorization": f"Bearer {token}"} if token else {}
+            self._auth_headers_until = now + TOKEN_SECONDS
+        return self._auth_headers
 
     async def close(self) -> None:
-        """Close the session; without effect if it is closed."""
+        """Close the shared session; no-op if it is closed."""
         if self._session is not None:
             await self._session.close()
 
     async def _authenticate(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        request.headers.update(self.identity())
+        request.headers.update(self.auth_headers())
         return await send(request)
 
 
 def connect(*, kubeconfig_file: str | None = None, context: str | None = None) -> Connection:
-    """Find the API server: the pod's own service account, or else a kubeconfig.
+    """Return the connection configured by the ServiceAccount of the pod or, failing that, by a kubeconfig.
 
     Args:
-        kubeconfig_file: a kubeconfig to use whatever else there is.
-        context: the context in it.
+        kubeconfig_file: the kubeconfig to use, also in a pod; by default KUBECONFIG, then ``~/.kube/config``.
+        context: the context in the kubeconfig, also in a pod; by default its current context.
 
     Raises:
-        ConnectionFailed: neither leads anywhere.
+        ConnectionFailed: neither is configured.
     """
     settings: Any = Configuration()
     loaders: Any = kubeconfig  # untyped
@@ -145,8 +150,8 @@ def connect(*, kubeconfig_file: str | None = None, context: str | None = None) -
         problem = str(error).rstrip(".")
         where = kubeconfig_file or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ConnectionFailed(
-            f"no API server found: not in a pod, and {where}: {problem}. "
-            "Name a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
+            f"no API server configured: not running in a pod, and {where}: {problem}. "
+            "Specify a kubeconfig with --kubeconfig or KUBECONFIG, and a context in it with --context"
         ) from error
     return Connection(settings)
 

@@ -1,9 +1,10 @@
-"""One operator works, the others stand by: a Lease, held by the one that works.
+"""Leader election: one operator leads, the others stand by. The leader holds a Lease.
 
-A holder may write until its lease ends, measured on its own steady clock from the moment at which it *sent*
-the renewal that succeeded. A rival takes the Lease when it has seen it unchanged for as long, measured on its
-own clock from when it saw it: neither looks at the other's clock. A write that the former holder sent in its
-last moment may still be in flight; that is waited out before anything is read that is to be trusted.
+The leader may write until its lease expires: `lease_seconds` on its own clock, from the moment at which it
+*sent* the last successful renewal. A standby acquires the Lease after it has observed it unchanged for the
+same time on its own clock. Neither compares clocks, so clock skew does not matter (as in client-go's
+``leaderelection``). A write that the previous leader sent just before expiry may still be in flight: a new
+leader waits for that before it reads the cluster.
 """
 
 import asyncio
@@ -18,31 +19,32 @@ from asyncflow.kube.client import LEASES, ApiClient, ApiError, ApiUnreachable, B
 logger = logging.getLogger(__name__)
 
 RELEASED = ""
-"""Who holds a Lease that its last holder gave back: nothing of it is in flight."""
+"""Holder of a Lease that its leader has released: no write of it is in flight."""
 NO_LEASE = "(no Lease)"
-"""There was none: somebody may have deleted it under a leader."""
+"""The Lease did not exist: it may have been deleted while another operator leads."""
 
 Clock = Callable[[], float]
 
 
 def steady_clock() -> float:
-    """Return seconds of a clock that never jumps, and goes on while the machine sleeps."""
+    """Return the seconds of a monotonic clock that includes the time in which the machine is suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Elector:
-    """Takes, keeps and gives back the Lease of the leader.
+    """Acquires, renews and releases the leader Lease.
 
     Args:
-        client: the way to the API server, not gated by this elector.
-        namespace: where the Lease is.
-        name: its name.
-        identity: who this operator is. A new process under an old identity goes on at once: use one that no
-            two processes have at the same time, such as the pod's name.
-        lease_seconds: how long a lease holds.
-        renew_seconds: how often it is renewed.
-        request_seconds: how long the API server may work on one write.
-        clock: seconds of a steady clock.
+        client: the API client; its writes must not depend on this elector.
+        namespace: the namespace of the Lease.
+        name: the name of the Lease.
+        identity: the holder identity of this operator. A process that finds its own identity in the Lease
+            does not wait for expiry, so no two processes may share one at the same time: use the name of the
+            pod.
+        lease_seconds: how long the Lease is valid after a renewal.
+        renew_seconds: the interval between renewals.
+        request_seconds: how long a write of the previous leader may be in flight.
+        clock: seconds of a monotonic clock.
     """
 
     def __init__(
@@ -66,9 +68,9 @@ class Elector:
         self._request_seconds = request_seconds
         self._clock = clock
         self._until = float("-inf")
-        self._rival = False
-        self._seen: tuple[str, float] | None = None
-        """The Lease's version as last seen, and when it was first seen so."""
+        self._held_by_other = False
+        self._observed: tuple[str, float] | None = None
+        """The last observed resource version of the Lease, and when it was first observed."""
 
     @property
     def leading(self) -> bool:
@@ -77,25 +79,25 @@ class Elector:
 
     @property
     def standing_by(self) -> bool:
-        """Whether another operator was seen to hold the Lease, when it was last looked at."""
-        return self._rival and not self.leading
+        """Whether another operator held the Lease at the last read."""
+        return self._held_by_other and not self.leading
 
     async def acquire(self) -> None:
-        """Wait until this operator leads, and until no write of a former leader can be in flight."""
+        """Wait until this operator leads and no write of the previous leader can be in flight."""
         while True:
             try:
-                former = await self._try()
-                if former is not None and await self._waited_out(former):
+                previous = await self._try_acquire_or_renew()
+                if previous is not None and await self._wait_for_writes_of(previous):
                     return
             except (ApiError, ApiUnreachable) as error:
                 logger.warning("failed to acquire leader Lease %s: %s", self._name, error)
             await asyncio.sleep(min(self._renew_seconds, self._lease_seconds / 5))
 
-    async def _waited_out(self, former: str) -> bool:
-        """Wait until no write of a former leader can be in flight; tell whether this one leads still."""
-        if former == RELEASED:
+    async def _wait_for_writes_of(self, previous: str) -> bool:
+        """Wait until no write of the previous leader is in flight; return whether this one still leads."""
+        if previous == RELEASED:
             return True
-        wait = self._request_seconds + (self._lease_seconds if former == NO_LEASE else 0)
+        wait = self._request_seconds + (self._lease_seconds if previous == NO_LEASE else 0)
         logger.info("acquired leader Lease, waiting %.0f s for in-flight writes of the previous leader", wait)
         keeping = asyncio.create_task(self.keep())
         try:
@@ -106,7 +108,7 @@ class Elector:
         return self.leading
 
     async def keep(self) -> None:
-        """Renew the lease until it is lost; then return."""
+        """Renew the Lease; return when it is lost."""
         while self.leading:
             await asyncio.sleep(min(self._renew_seconds, max(0.0, self._until - self._clock())))
             if not self.leading:
@@ -114,29 +116,34 @@ class Elector:
             until = self._until
             try:
                 async with asyncio.timeout(until - self._clock()):
-                    if await self._try() is None or self._clock() >= until:
-                        break  # what was not renewed in time is lost, though it be had again
+                    if await self._try_acquire_or_renew() is None or self._clock() >= until:
+                        break  # a renewal after expiry counts as lost, even if it succeeded
             except (ApiError, ApiUnreachable, TimeoutError) as error:
-                logger.warning("failed to renew leader Lease %s: %s", self._name, error or "no answer")
+                logger.warning("failed to renew leader Lease %s: %s", self._name, str(error) or "timed out")
         self._until = float("-inf")
 
     async def release(self) -> None:
-        """Let another operator lead at once. Nothing of this one may be in flight any more."""
+        """Release the Lease, so that another operator can lead without waiting.
+
+        No write of this operator may be in flight.
+        """
         if not self.leading:
             return
         self._until = float("-inf")
         try:
             lease = await self._client.get(LEASES, self._namespace, self._name)
             if lease["spec"].get("holderIdentity") == self.identity:
-                await self._put(lease, "")
+                await self._replace(lease, "")
         except (ApiError, ApiUnreachable) as error:
             logger.warning("failed to release leader Lease %s: %s", self._name, error)
 
-    async def _try(self) -> str | None:
-        """Take or renew the Lease; return who held it before, or None if another one holds it.
+    async def _try_acquire_or_renew(self) -> str | None:
+        """Acquire or renew the Lease; return its previous holder, or None if another operator holds it.
 
         Raises:
-            ApiError: among others, somebody changed the Lease meanwhile.
+            ApiError: the API server responded with an error, such as 409: the Lease has changed since it was
+                read.
+            ApiUnreachable: it did not respond.
         """
         sent = self._clock()
         try:
@@ -152,32 +159,32 @@ class Elector:
                 "metadata": {"name": self._name, "namespace": self._namespace},
                 "spec": {},
             }
-            await self._client.create(LEASES, self._namespace, self._filled(body, self.identity))
+            await self._client.create(LEASES, self._namespace, self._with_holder(body, self.identity))
             self._until = sent + self._lease_seconds
             return NO_LEASE
         holder = (lease.get("spec") or {}).get("holderIdentity") or ""
-        if holder not in ("", self.identity) and not self._run_out(lease):
+        if holder not in ("", self.identity) and not self._expired(lease):
             self._until = float("-inf")
-            self._rival = True
+            self._held_by_other = True
             return None
         sent = self._clock()
-        await self._put(lease, self.identity)
+        await self._replace(lease, self.identity)
         self._until = sent + self._lease_seconds
-        self._rival = False
+        self._held_by_other = False
         return str(holder)
 
-    def _run_out(self, lease: Body) -> bool:
+    def _expired(self, lease: Body) -> bool:
         version, now = lease["metadata"]["resourceVersion"], self._clock()
-        if self._seen is None or self._seen[0] != version:
-            self._seen = (version, now)
-        theirs = lease["spec"].get("leaseDurationSeconds") or 0
-        return now >= self._seen[1] + max(theirs, self._lease_seconds)
+        if self._observed is None or self._observed[0] != version:
+            self._observed = (version, now)
+        holder_seconds = lease["spec"].get("leaseDurationSeconds") or 0
+        return now >= self._observed[1] + max(holder_seconds, self._lease_seconds)
 
-    async def _put(self, lease: Body, holder: str) -> None:
-        """Write the Lease on the condition that it is still as it was read."""
-        await self._client.replace(LEASES, self._namespace, self._name, self._filled(lease, holder))
+    async def _replace(self, lease: Body, holder: str) -> None:
+        """Write the Lease with a holder, provided that it has not changed since it was read."""
+        await self._client.replace(LEASES, self._namespace, self._name, self._with_holder(lease, holder))
 
-    def _filled(self, lease: Body, holder: str) -> Body:
+    def _with_holder(self, lease: Body, holder: str) -> Body:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = dict(lease.get("spec") or {})
         if spec.get("holderIdentity") != holder:

@@ -1,4 +1,4 @@
-"""The operator's own HTTP port: liveness and readiness."""
+"""HTTP endpoints for the liveness and readiness probes of the operator."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -13,21 +13,21 @@ async def serve_probes(
     """Serve ``/healthz`` and ``/readyz`` while the block runs.
 
     Args:
-        port: where to listen, on all addresses: the kubelet asks from outside the pod.
-        alive: returns what is wrong beyond repair, or None.
-        ready: returns what is still missing, or None.
+        port: the port to listen on, on all addresses: the kubelet connects to the IP address of the pod.
+        alive: returns the failure that only a restart fixes, or None.
+        ready: returns what the operator still waits for, or None.
     """
 
-    def answer(check: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def respond(_: web.Request) -> web.Response:
+    def handler(check: Callable[[], str | None]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(_: web.Request) -> web.Response:
             problem = check()
             return web.Response(text=problem or "ok", status=503 if problem else 200)
 
-        return respond
+        return handle
 
     app = web.Application()
     for path, check in (("/healthz", alive), ("/readyz", ready)):
-        app.router.add_get(path, answer(check))
+        app.router.add_get(path, handler(check))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -1,4 +1,4 @@
-"""Kubernetes events: what people read in ``kubectl describe``. Never in the way of the work."""
+"""Posts Kubernetes events, which ``kubectl describe`` shows, without blocking reconciliation."""
 
 import asyncio
 import logging
@@ -16,11 +16,16 @@ from asyncflow.kube.client import CORE_EVENTS, ApiClient, ApiError, ApiUnreachab
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1000
-"""Events beyond so many unsent ones are dropped: they are a courtesy, the conditions are the record."""
+"""Maximum number of queued events; further ones are dropped. Conditions, not events, are the record."""
 
 
 class EventRecorder:
-    """Posts events in the background, one at a time."""
+    """Posts events in the background, one at a time.
+
+    Args:
+        client: the API client.
+        clock: the current time, with its time zone.
+    """
 
     def __init__(self, client: ApiClient, clock: Callable[[], datetime]) -> None:
         self._client = client
@@ -31,14 +36,24 @@ class EventRecorder:
     def post(
         self, kind: str, meta: ObjectMeta, reason: str, message: str, *, warning: bool, occasion: str = ""
     ) -> None:
-        """Have an event posted on an object, once for what happened on one occasion."""
+        """Queue an event on an object.
+
+        Args:
+            kind: the kind of the object.
+            meta: its metadata.
+            reason: the reason of the event.
+            message: its message; cut to 1024 characters.
+            warning: whether its type is Warning; else Normal.
+            occasion: distinguishes it from an earlier event with the same reason and message, which would
+                otherwise not be created again.
+        """
         now = format_time(self._clock())
-        # One name for one thing that happened: posted again, after a restart, it is there already.
-        happened = blake2b(f"{meta.uid}/{reason}/{message}{occasion}".encode(), digest_size=8).hexdigest()
+        # A deterministic name: an event that is posted again after a restart exists already.
+        digest = blake2b(f"{meta.uid}/{reason}/{message}{occasion}".encode(), digest_size=8).hexdigest()
         event = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{meta.name}.{happened}", "namespace": meta.namespace},
+            "metadata": {"name": f"{meta.name}.{digest}", "namespace": meta.namespace},
             "involvedObject": {
                 "apiVersion": names.API_VERSION,
                 "kind": kind,
@@ -64,13 +79,13 @@ class EventRecorder:
             )
 
     async def run(self) -> None:
-        """Post until cancelled."""
+        """Post queued events until cancelled. An event that cannot be posted is logged and dropped."""
         while True:
             event = await self._backlog.get()
             try:
                 await self._client.create(CORE_EVENTS, event["metadata"]["namespace"], event)
             except NotLeading:
-                logger.debug("event %s not posted: not leading", event["metadata"]["name"])
+                logger.debug("not leading, dropping event %s", event["metadata"]["name"])
             except (ApiError, ApiUnreachable) as error:
                 if not (isinstance(error, ApiError) and error.already_exists):
                     logger.warning("failed to post event %s: %s", event["metadata"]["name"], error)

@@ -1,8 +1,8 @@
-"""Follows a resource: one list, then a watch from the list's version on.
+"""Reflects a resource: one list, then a watch from the resource version of the list.
 
-As client-go's reflector does it (``tools/cache``): a watch that ended is resumed where it was, without a
-list; only if the server no longer has that version (410) a new list is due. It serves Jobs and
-pods: see `asyncflow.handlers`.
+As client-go's reflector (``tools/cache``): a watch that has ended is resumed at the last resource version
+without a list; a new list is needed only if the API server no longer has that version (410). Used for Jobs
+and pods; kopf watches the other resources (`asyncflow.handlers`).
 """
 
 import asyncio
@@ -16,50 +16,56 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 15.0
-"""Seconds until a watch that was refused or cut off is tried again: at first, and at most."""
+"""Backoff of a watch that failed, in seconds: the first pause, and the maximum."""
 
-PATIENCE = 5
-"""After so many refusals in a row from one version another version is tried: all is listed again."""
+MAX_FAILED_RESUMES = 5
+"""After this many consecutive failures to resume a watch at a resource version, the resource is relisted."""
 
 
 class Reflector:
-    """Follows one resource, in one namespace or in all."""
+    """Reflects one resource.
+
+    Args:
+        client: the API client.
+        source: the objects to reflect, and where they are delivered.
+        namespace: the namespace of the objects; None for all.
+    """
 
     def __init__(self, client: ApiClient, source: Source, namespace: str | None) -> None:
         self._client = client
         self._source = source
         self._namespace = namespace
         self._version = ""
-        self._was_read = asyncio.Event()
+        self._listed = asyncio.Event()
         self.lost = 0
-        """How often changes were missed: from then on nothing is heard until the next `read`."""
+        """How often events may have been missed. After that no event is delivered until the next `read`."""
 
     async def read(self) -> tuple[set[str], int]:
-        """Read all objects; return their uids, and the version in which they are all there is.
+        """List and deliver all objects; return their uids and the resource version of the list.
 
         Raises:
-            ApiError, ApiUnreachable: they could not be read.
+            ApiError, ApiUnreachable: the list failed.
         """
         uids, version = await self._source.read(self._client, self._namespace)
-        if not self._was_read.is_set():
+        if not self._listed.is_set():
             self._version = str(version)
-            self._was_read.set()
+            self._listed.set()
         return uids, version
 
     async def follow(self) -> None:
-        """Hear of every change since the first `read`, until cancelled."""
+        """Deliver every event since the first `read`, until cancelled."""
         failures = 0
         while True:
-            await self._was_read.wait()
+            await self._listed.wait()
             before = self._version
             try:
                 await self._watch()
                 failures = 0
             except (ApiError, ApiUnreachable) as error:
                 failures = failures + 1 if self._version == before else 1
-                if isinstance(error, ApiError) and (error.status == 410 or failures >= PATIENCE):
+                if isinstance(error, ApiError) and (error.status == 410 or failures >= MAX_FAILED_RESUMES):
                     logger.warning("relisting %s: %s", self._source.resource.plural, error)
-                    self._was_read.clear()
+                    self._listed.clear()
                     self.lost += 1
                     failures = 0
                     continue

@@ -1,4 +1,4 @@
-"""Which objects of a resource are of interest, and what takes them."""
+"""Which objects of a resource the operator reads, and where they are delivered."""
 
 import logging
 from collections.abc import Callable
@@ -11,22 +11,24 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The objects of one resource that the operator follows."""
+    """The objects of one resource that the operator reads."""
 
     resource: Resource
     put: Callable[[Body], object]
-    """Takes an object as it is; also its last state, when it was deleted."""
+    """Called with the current state of an object; with its last state if it was deleted."""
     drop: Callable[[str], object] | None = None
-    """Takes the uid of an object that was deleted or no longer matches the selectors."""
+    """Called with the uid of an object that was deleted or no longer matches the selectors."""
     labels: str | None = None
+    """Label selector of list and watch."""
     fields: str | None = None
+    """Field selector of the list and, by default, of the watch."""
     watched_fields: str | None = None
-    """Field selector of the watch, where it is narrower than that of the list."""
+    """Field selector of the watch, if it is narrower than that of the list."""
 
     def deliver(self, event_type: str | None, body: Body) -> None:
-        """Hand on what a list (no event type) or a watch event says of an object.
+        """Deliver an object of a list (``event_type`` is None) or of a watch event.
 
-        An object that cannot be handled is logged and skipped: it must not hide the others.
+        An object that cannot be processed is logged and skipped, so that it does not block the others.
         """
         try:
             self.put(body)
@@ -35,19 +37,19 @@ class Source:
         except Exception:
             meta = body.get("metadata", {})
             logger.exception(
-                "skipping %s %s/%s", self.resource.plural, meta.get("namespace"), meta.get("name")
+                "skipping invalid %s %s/%s", self.resource.plural, meta.get("namespace"), meta.get("name")
             )
 
     async def read(self, client: ApiClient, namespace: str | None) -> tuple[set[str], int]:
-        """Read all objects, in one consistent list; return their uids and the list's resource version.
+        """Deliver all objects of a consistent list; return their uids and the resource version of the list.
 
         Raises:
-            ApiError, ApiUnreachable: they could not be read.
+            ApiError, ApiUnreachable: the list failed.
         """
         uids, version = set[str](), ""
-        async for part in client.parts(self.resource, namespace, labels=self.labels, fields=self.fields):
-            version = part.resource_version
-            for body in part.items:
+        async for page in client.parts(self.resource, namespace, labels=self.labels, fields=self.fields):
+            version = page.resource_version
+            for body in page.items:
                 self.deliver(None, body)
                 uids.add(body["metadata"]["uid"])
         return uids, int(version)

@@ -1,4 +1,4 @@
-"""Runs the operator until it is told to stop."""
+"""Runs the operator process."""
 
 import asyncio
 import gc
@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 def run(connection: Connection, settings: Settings) -> None:
-    """Run the operator until SIGTERM or SIGINT; then stop in order."""
+    """Run the operator until SIGTERM or SIGINT; then shut down gracefully."""
     gc.collect()
-    gc.freeze()  # what was imported stays: looking through it at each full collection takes 60 ms
+    gc.freeze()  # imported modules stay: traversing them takes 60 ms in each full collection
     uvloop.run(_run(connection, settings))
 
 
@@ -39,7 +39,7 @@ async def _run(connection: Connection, settings: Settings) -> None:
             try:
                 async with operator.running():
                     await stop.wait()
-            finally:  # the work ends first, while the watches still tell what happens
+            finally:  # after the work has finished: it needs the watch events until then
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
     finally:

@@ -1,8 +1,8 @@
-"""kopf: its settings, and a loop that starts it again should it fail.
+"""Runs kopf: its settings, and a loop that restarts it if it fails.
 
-kopf 1.45.2 ends on an ERROR event other than 410, on a list that is refused for good, and on an answer that
-it cannot decode. None of that is a reason to stop an operator that leads: what it started is not lost, and
-the watches come back. So kopf is started again; what was missed meanwhile is found by a comparison.
+kopf 1.45.2 terminates on an ERROR event other than 410, on a list that fails with a permanent error, and on a
+response that it cannot decode. None of these is a reason to stop the operator while it leads, so kopf is
+restarted. A resync finds what was missed in between.
 """
 
 import asyncio
@@ -24,30 +24,31 @@ from asyncflow.kube.client import SILENCE_SECONDS, WATCH_SECONDS
 logger = logging.getLogger(__name__)
 
 IDENTITY = "asyncflow"
-"""Given to kopf, which would look up the user's name: in a container the user has none."""
+"""Identity for kopf. Without one kopf looks up the name of the user, which does not exist in a container."""
 
 WORKER_IDLE_SECONDS = 0.01
-"""How long kopf's worker of an object waits for the object's next event. 0 would spin."""
+"""How long kopf's worker of an object waits for its next event. With 0 it would busy-wait."""
 
 LIST_CHUNK = 500
+"""Objects per page of a list."""
 WORKERS = 100
-"""How many objects of a resource kopf works on at a time: a bound of what is in memory while it lists."""
+"""How many objects of a resource kopf processes concurrently. Bounds the memory used during a list."""
 
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
-"""Seconds until a request of kopf, or kopf itself, is tried again: at first, and at most."""
+"""Backoff of a request of kopf, and of a restart of kopf, in seconds: the first pause, and the maximum."""
 
 
 STOP_SECONDS = 10.0
-"""How long kopf's tasks may take to end."""
+"""How long to wait for cancelled tasks of kopf."""
 
 
 class Backoffs:
-    """Endless: kopf gives up after the last of its backoffs, and an API server may be away for longer."""
+    """An infinite sequence of pauses: after the last one kopf would give up on the API server."""
 
     def __iter__(self) -> Iterator[float]:
-        """Yield the seconds before each next try."""
+        """Yield the seconds before each retry: exponential, up to `LONGEST_PAUSE`."""
         pause = FIRST_PAUSE
         while True:
             yield pause
@@ -55,11 +56,11 @@ class Backoffs:
 
 
 class Watches:
-    """Lets kopf watch what the operator follows, until cancelled.
+    """Watches AsyncTasks, TaskTypes and Leases with kopf.
 
     Args:
-        operator: what the events are handed to.
-        after_start: called after each start of kopf, which takes over the handling of signals.
+        operator: receives the events.
+        after_start: called after each start of kopf, which replaces the signal handlers.
     """
 
     def __init__(self, operator: Operator, after_start: Callable[[], None]) -> None:
@@ -69,11 +70,11 @@ class Watches:
         self._login_pauses = iter(Backoffs())
 
     async def run(self) -> None:
-        """Keep kopf running."""
+        """Run kopf until cancelled; restart it with backoff if it fails."""
         backoffs = iter(Backoffs())
         clock = asyncio.get_running_loop().time
         while True:
-            began, ended = clock(), "kopf has ended"
+            started, failure = clock(), "kopf has terminated"
             try:
                 await self._operator.until_served()
                 await self._run_kopf()
@@ -81,20 +82,20 @@ class Watches:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                ended = repr(error)  # one of kopf's tasks was cancelled
+                failure = repr(error)  # one of kopf's tasks was cancelled
             except Exception as error:
-                ended = repr(error)
-            if clock() - began > LONGEST_PAUSE:
+                failure = repr(error)
+            if clock() - started > LONGEST_PAUSE:
                 backoffs = iter(Backoffs())
             pause = next(backoffs)
-            logger.error("watch loop failed, restarting in %.0f s: %s", pause, ended)
+            logger.error("watch loop failed, restarting in %.0f s: %s", pause, failure)
             await asyncio.sleep(pause)
 
     async def _run_kopf(self) -> None:
-        """Run kopf until it fails, or until cancelled.
+        """Run kopf until it fails or is cancelled.
 
-        `kopf.run_tasks` is not used: in the end it cancels every task that was created since, also the
-        operator's.
+        `kopf.run_tasks` is not used: at its end it cancels all tasks created since its start, including those
+        of the operator.
         """
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
         register(registry, self._operator.sources)
@@ -118,14 +119,14 @@ class Watches:
         finally:
             stop.set()
             await _cancel(tasks)
-            # A watch that fails leaves the others behind. They end what they have begun: so they go first.
+            # A failed watch leaves the others running. Watchers go first: they finish what they have started.
             await _cancel([task for task in _tasks_of_kopf() if task.get_name().startswith("watcher")])
             await _cancel(_tasks_of_kopf())
         for task in done:
             task.result()
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
-        """Return a session of kopf's own, which it closes on any 401: then it logs in again, with backoff."""
+        """Return a new session for kopf, which closes it on a 401 and logs in again; with backoff."""
         clock = asyncio.get_running_loop().time
         if clock() - self._login_time > LONGEST_PAUSE:
             self._login_pauses = iter(Backoffs())
@@ -140,9 +141,10 @@ class Watches:
     async def _note_lists(
         self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Tell the operator when kopf lists: what was deleted before, kopf does not tell.
+        """Notify the operator of each list: kopf delivers no events for objects deleted before it.
 
-        The list's version is settled when its answer begins, so a comparison from then on is at least as new.
+        The resource version of the list is fixed when its response begins, so a resync that starts after that
+        is at least as recent.
         """
         response = await send(request)
         query = request.url.query
@@ -152,7 +154,7 @@ class Watches:
 
 
 def _tasks_of_kopf() -> list["asyncio.Task[Any]"]:
-    """Return the tasks of the event loop that run kopf's code."""
+    """Return the tasks of the event loop that run code of kopf."""
     package = str(Path(kopf.__file__).parent)
     codes = {task: getattr(task.get_coro(), "cr_code", None) for task in asyncio.all_tasks()}
     return [task for task, code in codes.items() if code and code.co_filename.startswith(package)]
@@ -166,7 +168,7 @@ async def _cancel(tasks: Collection["asyncio.Task[Any]"]) -> None:
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Set what kopf's defaults do not fit. docs/concepts/architecture.md has what they cost."""
+    """Set what differs from kopf's defaults; docs/concepts/architecture.md lists what the defaults cost."""
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
@@ -179,30 +181,30 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.chunk_size = LIST_CHUNK
     settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.inactivity_timeout = SILENCE_SECONDS
-    settings.watching.label_selectors["coordination.k8s.io", "leases"] = names.LOCKS
+    settings.watching.label_selectors["coordination.k8s.io", "leases"] = names.LOCK_SELECTOR
     settings.persistence.diffbase_storage = NoDiffBase()
 
 
 class NoMemories(ResourceMemories):
-    """Keeps nothing about objects: a memory costs 4.7 KiB, and no handler of ours uses one."""
+    """Stores no memories of objects: each takes 4.7 KiB, and the handlers do not use them."""
 
     async def recall(self, raw_body: Any, *, noticed_by_listing: bool = False, **_: Any) -> ResourceMemory:
         """Return a new memory."""
         return ResourceMemory(noticed_by_listing=noticed_by_listing)
 
     async def forget(self, raw_body: Any) -> None:
-        """Forget nothing: nothing was kept."""
+        """Do nothing: no memory is stored."""
 
 
 class NoDiffBase(kopf.DiffBaseStorage):
-    """Computes no differences: kopf would copy each object at every event, a quarter of its cost."""
+    """Computes no diffs: kopf would copy the object at every event, a quarter of the cost of an event."""
 
     def build(self, *, body: Any, extra_fields: Any = None) -> Any:
-        """Return an empty essence: no handler asks what has changed."""
+        """Return an empty essence: no handler uses diffs."""
         return {}
 
     def fetch(self, *, body: Any) -> None:
-        """Return nothing: nothing was kept."""
+        """Return None: no essence is stored."""
 
     def store(self, *, body: Any, patch: Any, essence: Any) -> None:
-        """Keep nothing."""
+        """Do nothing: no essence is stored."""
