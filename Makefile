@@ -72,8 +72,8 @@ faults: $(READY) ## Look for histories that break a promise: new ones each time,
 lint: $(READY) ## Check style, types and import layers
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests
-	@PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/offline hack/project tests
+	@PYTHONPATH=operator:hack $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: format
 format: $(READY) ## Format the code
