@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := PYTHONPATH=operator:hack $(VENV)/bin/python
+MEASURE := PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance
 READY := $(VENV)/.ready
 
 .PHONY: help
@@ -48,19 +49,19 @@ mutants-short: $(READY) ## The same, only the breaks that unit tests notice
 
 .PHONY: scale
 scale: $(READY) ## Run 27,000 tasks, twice, on a control plane of their own: build/scale.json (an hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.scale.run
+	@$(MEASURE) scale $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Measure beside bare Jobs, on one control plane: build/bench.json (an hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.run $(ARGS)
+	@$(MEASURE) bench $(ARGS)
 
 .PHONY: bench-report
 bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.report build/bench.json docs/benchmarks.md
+	@$(MEASURE) report build/bench.json docs/benchmarks.md
 
 .PHONY: bench-compare
 bench-compare: $(READY) ## Measure this operator beside that of another commit: make bench-compare BASE=HEAD~1
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.compare $(BASE) $(ARGS)
+	@$(MEASURE) compare $(BASE) $(ARGS)
 
 .PHONY: faults
 faults: $(READY) ## Look for histories that break a promise: new ones each time, for some minutes
