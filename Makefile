@@ -5,6 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 RUN := PYTHONPATH=operator:hack $(VENV)/bin/python
+MEASURE := PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance
 READY := $(VENV)/.ready
 
 .PHONY: help
@@ -48,19 +49,19 @@ mutants-short: $(READY) ## Same, only the mutants that unit tests detect
 
 .PHONY: scale
 scale: $(READY) ## Run 27,000 tasks twice on a dedicated control plane; writes build/scale.json (one hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.scale.run
+	@$(MEASURE) scale $(ARGS)
 
 .PHONY: bench
 bench: $(READY) ## Benchmark against plain Jobs on one control plane; writes build/bench.json (one hour)
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.run $(ARGS)
+	@$(MEASURE) bench $(ARGS)
 
 .PHONY: bench-report
 bench-report: $(READY) ## Render docs/benchmarks.md from build/bench.json
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.report build/bench.json docs/benchmarks.md
+	@$(MEASURE) report build/bench.json docs/benchmarks.md
 
 .PHONY: bench-compare
 bench-compare: $(READY) ## Benchmark against the operator of another commit: make bench-compare BASE=HEAD~1
-	@PYTHONPATH=operator:hack:tests $(VENV)/bin/python -m performance.compare $(BASE) $(ARGS)
+	@$(MEASURE) compare $(BASE) $(ARGS)
 
 .PHONY: faults
 faults: $(READY) ## Search for new histories that violate a guarantee, with a new seed each time (minutes)
@@ -72,8 +73,8 @@ faults: $(READY) ## Search for new histories that violate a guarantee, with a ne
 lint: $(READY) ## Check style, types and import layers
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/project tests
-	@PYTHONPATH=operator $(VENV)/bin/lint-imports --no-cache
+	@$(VENV)/bin/mypy operator/asyncflow hack/clusters hack/offline hack/project tests
+	@PYTHONPATH=operator:hack $(VENV)/bin/lint-imports --no-cache
 
 .PHONY: format
 format: $(READY) ## Format the code

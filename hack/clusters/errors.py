@@ -1,4 +1,4 @@
-"""The one exception of this package."""
+"""The one exception of `clusters` and `offline`."""
 
 from __future__ import annotations
 

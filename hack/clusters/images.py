@@ -11,33 +11,26 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from clusters import cache, debian, docker, processes, versions
-from clusters.docker import Engine
+from clusters import cache, docker, processes, versions
+from clusters.engine import Engine
+from offline import base_image
 
-PACKAGES = ("ca-certificates", "python3")
-
-# Change it when this module makes another base image or package directory from the same inputs.
+# Change it when this module makes another package directory from the same inputs.
 REVISION = "1"
 
 
 def base(engine: Engine) -> str:
     """The tag of the image to build on: the official Python image where it can be pulled, else our own.
 
-    Both have Debian and ``python3`` of the same minor version; ours is made by debootstrap.
+    Both have Debian and ``python3`` of the same minor version.
     """
-    inputs = cache.fingerprint(versions.DEBIAN, ",".join(PACKAGES), platform.machine(), REVISION)
-    tag = f"asyncflow/base:{inputs}"
-    if engine.has_image(tag):
-        return tag
+    ours = base_image.tag()
+    if engine.has_image(ours):
+        return ours
     if engine.can_pull(versions.PYTHON_IMAGE):
         return versions.PYTHON_IMAGE
-    with cache.locked("base-image"):
-        archive = cache.built("rootfs", "base", inputs, "the base image's Debian", _make_rootfs)
-        with cache.step(f"importing {tag}"):
-            path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-            changes = [f"--change=ENV PATH={path}", "--change=ENV LANG=C.UTF-8"]
-            engine.run("import", *changes, "-", tag, stdin=archive)
-    return tag
+    base_image.build(engine)
+    return ours
 
 
 def build(tag: str, dockerfile: Path, context: Path, build_args: Mapping[str, str] | None = None) -> str:
@@ -76,12 +69,3 @@ def _install(lock: Path, target: Path) -> None:
     command += [f"--platform={name}" for name in platforms]
     processes.run([*command, f"--requirement={lock}"], dies_with_parent=True)
     cache.remove(target / "bin")
-
-
-def _make_rootfs(archive: Path) -> None:
-    with cache.scratch("base-rootfs") as scratch:
-        root = scratch / "root"
-        debian.bootstrap(root, PACKAGES)
-        (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        debian.slim(root)
-        debian.pack(root, archive)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from clusters import cache, docker, gobuild, nodeimage, processes
-from clusters.docker import Engine
+from clusters.engine import POD_NETWORK, SERVICE_NETWORK, Engine
 from clusters.errors import ClusterError
 from clusters.kubectl import Kubectl
+from offline import pod_network
 
 DEFAULT_NAME = "asyncflow-test"
 KIND_SECONDS = 600.0
 READY_SECONDS = 120.0
-
-# Written to each node, with its own range of addresses.
-CNI_FILE = "/etc/cni/net.d/10-bridge.conflist"
 
 KUBELET = {
     # A kubelet of 1.35 or later refuses cgroup v1 unless told; with v2 this says nothing.
@@ -78,7 +75,7 @@ def up(name: str = DEFAULT_NAME, *, workers: int = 0) -> KubeCluster:
         )
         if not image.has_network:
             with cache.step("connecting the nodes' pods"):
-                _connect_pods(engine, cluster, workers + 1)
+                pod_network.connect(engine, cluster.kubectl, workers + 1)
         with cache.step("waiting for the cluster's DNS and service accounts"):
             _wait_until_ready(cluster)
         return cluster
@@ -149,8 +146,8 @@ def _create(engine: Engine, cluster: KubeCluster, workers: int, image: nodeimage
         "apiVersion": "kind.x-k8s.io/v1alpha4",
         "networking": {
             "disableDefaultCNI": not image.has_network,
-            "podSubnet": docker.POD_NETWORK,
-            "serviceSubnet": docker.SERVICE_NETWORK,
+            "podSubnet": POD_NETWORK,
+            "serviceSubnet": SERVICE_NETWORK,
         },
         "nodes": [{"role": "control-plane"}, *[{"role": "worker"}] * workers],
         "kubeadmConfigPatches": [yaml.safe_dump({"kind": "KubeletConfiguration"} | KUBELET)],
@@ -173,44 +170,6 @@ def _delete(engine: Engine, name: str) -> None:
         with cache.step(f"deleting the kind cluster {name}"):
             _kind(engine, "delete", "cluster", f"--name={name}", f"--kubeconfig={_cluster(name).kubeconfig}")
     cache.remove(_directory() / name)
-
-
-def _connect_pods(engine: Engine, cluster: KubeCluster, count: int) -> None:
-    """Give each node a bridge for its own range of pod addresses, and routes to the others'."""
-    limit = time.monotonic() + READY_SECONDS
-    while True:
-        nodes = json.loads(cluster.kubectl("get", "nodes", "--output=json"))["items"]
-        ranges = {node["metadata"]["name"]: node["spec"].get("podCIDR") for node in nodes}
-        if len(ranges) == count and all(ranges.values()):
-            break
-        if time.monotonic() > limit:
-            raise ClusterError(f"not every node was given a range of pod addresses: {ranges}")
-        time.sleep(0.2)
-    addresses = {
-        node["metadata"]["name"]: address["address"]
-        for node in nodes
-        for address in node["status"]["addresses"]
-        if address["type"] == "InternalIP" and ":" not in address["address"]
-    }
-    for name, subnet in ranges.items():
-        engine.run("exec", "-i", name, "sh", "-c", f"cat > {CNI_FILE}", stdin=json.dumps(_cni(subnet)))
-        for other in ranges.keys() - {name}:
-            engine.run("exec", name, "ip", "route", "replace", ranges[other], "via", addresses[other])
-
-
-def _cni(subnet: str) -> dict[str, object]:
-    """A bridge for the pods of one node, which reach all else from the node's address; and hostPort."""
-    bridge = {
-        "type": "bridge",
-        "bridge": "cni0",
-        "isGateway": True,
-        "isDefaultGateway": True,
-        "ipMasq": True,
-        "hairpinMode": True,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": subnet}]]},
-    }
-    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
-    return {"cniVersion": "0.4.0", "name": "pods", "plugins": [bridge, portmap]}
 
 
 def _wait_until_ready(cluster: KubeCluster) -> None:

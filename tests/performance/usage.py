@@ -1,17 +1,40 @@
-"""What is used up: CPU of processes, and the API server's requests by its own count."""
+"""What is used up: CPU and memory of processes, and the API server's requests by its own count."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 
 from support.admin_api import AdminApi
-from support.measured import cpu_seconds
 
+TICKS = os.sysconf("SC_CLK_TCK")
 REQUEST = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$")
 WATCH_EVENT = re.compile(r"^apiserver_watch_events_(total|sizes_sum)\{(.*)\} (\S+)$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 WRITES = ("POST", "PUT", "PATCH", "APPLY")
+
+
+class Memory(StrEnum):
+    """Which size of a resident set, by its name in ``/proc/PID/status``."""
+
+    NOW = "VmRSS"
+    PEAK = "VmHWM"
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that a process has used, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def memory_kib(pid: int, which: Memory = Memory.NOW) -> int:
+    """Return a process's resident set, in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(which)]
+    return int(line.split()[1])
 
 
 @dataclass(frozen=True)

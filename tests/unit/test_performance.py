@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmark: a figure that is reckoned wrongly is worse than none."""
+"""The arithmetic of the measurements: a figure that is computed wrongly is worse than none."""
 
 from collections import Counter
 from contextlib import nullcontext
@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from performance.figures import Figures, spread, writes_per_task
-from performance.latency import quantile
-from performance.report import report
-from performance.run import beside, main, written
-from performance.sides import TEMPLATE, AsyncTasks, BareJobs
-from performance.standing import Standing
-from performance.steps import Step, StepRun
-from performance.throughput import Throughput
+from performance.bench.content import content, merged
+from performance.bench.figures import Figures, spread, writes_per_task
+from performance.bench.latency import Latencies, quantile
+from performance.bench.report import report
+from performance.bench.sides import AsyncTasks, BareJobs
+from performance.bench.standing import Standing
+from performance.bench.steps import Step, StepRun
+from performance.bench.throughput import Throughput
+from performance.objects import TEMPLATE
+from performance.ranges import ranges
+from performance.runner import Outcome, finish
+from performance.scale.execution import Run
+from performance.scale.runs import summary
 from performance.usage import Reading
 
 
@@ -78,7 +83,7 @@ def test_the_summary_has_a_spread_for_every_figure() -> None:
     assert found["ready_seconds_50000"]["median"] == 9
     assert found["idle_cpu_percent_50000"]["median"] == 1.5
     assert figures.wrong == []
-    page = report(written(figures, short=False))
+    page = report(content(figures, short=False))
     assert "| 0.80 | 0.8 | 0.8 | 0.8 | 2 |" in page
     assert "| for each object | ms of CPU | min | max | etcd | api |" in page
     assert "| a bare Job | 6 | 3 | 9 | 2 | 4 |" in page
@@ -92,35 +97,48 @@ def test_both_sides_have_the_same_pods() -> None:
     assert AsyncTasks().body(1)["spec"] == {"taskTypeName": "bench"}
 
 
-def test_a_part_that_is_measured_anew_takes_its_own_place_and_no_other() -> None:
-    old = written(Figures(throughput={"tuned": [(JOBS, TASKS)], "default": [(JOBS, TASKS)]}), short=False)
-    new = written(Figures(throughput={"tuned": [(TASKS, TASKS)]}), short=False)
-    both = beside(old, new)
+def test_a_part_that_is_measured_again_takes_its_own_place_and_no_other() -> None:
+    old = content(Figures(throughput={"tuned": [(JOBS, TASKS)], "default": [(JOBS, TASKS)]}), short=False)
+    new = content(Figures(throughput={"tuned": [(TASKS, TASKS)]}), short=False)
+    both = merged(old, new)
     assert (both["ratio_tuned"]["median"], both["ratio_default"]["median"]) == (1, 0.8)
     assert both["runs"] == {"tuned": new["runs"]["tuned"], "default": old["runs"]["default"]}
-    assert beside({**old, "cost": {"a bare Job": {}}}, new)["cost"] == {"a bare Job": {}}
-    assert beside(old, {**new, "cost": {"a bare Job": {}}})["cost"] == {"a bare Job": {}}
-    assert beside({**old, "settings": {**old["settings"], "operator": "another"}}, new) == new
-    assert beside({}, new) == new
+    assert merged({**old, "cost": {"a bare Job": {}}}, new)["cost"] == {"a bare Job": {}}
+    assert merged(old, {**new, "cost": {"a bare Job": {}}})["cost"] == {"a bare Job": {}}
+    assert merged({**old, "settings": {**old["settings"], "operator": "another"}}, new) == new
+    assert merged({}, new) == new
 
 
-@pytest.mark.parametrize(("wrong", "code"), [(["b-000000 is Failed"], 1), ([], None)])
-def test_what_went_wrong_is_not_written(
-    wrong: list[str], code: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("outcome", "code", "is_written"),
+    [
+        (Outcome({"ratio": 0.6}, {}), None, True),
+        (Outcome({"ratio": 0.6}, {}, invalid=["b-000000 is Failed"]), 1, False),
+        (Outcome({"ratio": 0.6}, {}, rejected=["ratio is 0.6"]), 1, True),
+    ],
+)
+def test_what_is_invalid_is_not_written(
+    outcome: Outcome, code: int | None, is_written: bool, tmp_path: Path
 ) -> None:
-    run = Throughput("tasks", 1, 1, 1, reading({}), reading({}), wrong=wrong)
-
-    async def measure(*_: Any, **__: Any) -> Figures:
-        return Figures(throughput={"tuned": [(JOBS, TASKS)]}, beside_finished={1: [run]})
-
-    monkeypatch.setattr("performance.run.measure", measure)
-    monkeypatch.setattr("performance.run.signal.signal", lambda *_: None)
-    out = tmp_path / "bench.json"
-    with pytest.raises(SystemExit) if code else nullcontext():
-        main(part=None, short=False, out=out)
-    assert out.exists() == (not wrong)
+    out = tmp_path / "build" / "bench.json"
+    with pytest.raises(SystemExit, match="1") if code else nullcontext():
+        finish(outcome, out)
+    assert out.exists() == is_written
 
 
 def test_the_short_form_is_not_shown() -> None:
     with pytest.raises(ValueError, match="not fit to be shown"):
-        report(written(Figures(), short=True))
+        report(content(Figures(), short=True))
+
+
+def test_every_range_is_of_a_figure_that_there_is() -> None:
+    pairs = {name: [(JOBS, TASKS)] for name in ("tuned", "default")}
+    starts = {n: [Standing(n, 1, 1, 1, 1)] for n in (0, 1000, 10_000, 50_000)}
+    latencies = [Latencies([1], [1], [])]
+    figures = Figures(pairs, latencies, {0: [TASKS], 20_000: [TASKS]}, starts)
+    bench = figures.summary().keys() | figures.counts().keys()
+    assert ranges("bench").keys() <= bench
+    assert ranges("bench-short").keys() <= bench
+    run = Run("r", 1, max_running={"low": 1, "high": 2}, phases={"Succeeded": 1, "Failed": 1})
+    assert ranges("scale-short").keys() <= run.counts().keys()
+    assert ranges("scale").keys() <= summary(2, run, run).keys()

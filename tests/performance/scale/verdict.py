@@ -1,11 +1,10 @@
 """What a run is judged by: nothing here asks the operator."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from performance.scale.workload import KIND, Workload
+from performance.scale.workload import TASK_TYPE, Workload
+from support.admin_api import Body
 
-Body = dict[str, Any]
 Place = tuple[int, str, str]
 
 
@@ -56,12 +55,12 @@ def wrong_ends(workload: Workload, tasks: Iterable[Body]) -> list[str]:
     return wrong
 
 
-def wrong_counts(workload: Workload, kind: Body, tasks: Iterable[Body]) -> list[str]:
+def wrong_counts(workload: Workload, task_type: Body, tasks: Iterable[Body]) -> list[str]:
     """Return what the type's status says that is not as it has to be."""
-    wrong, expected, status = [], workload.phases(), kind["status"]
+    wrong, expected, status = [], workload.phases(), task_type["status"]
     counts = {phase.capitalize(): number for phase, number in status.get("counts", {}).items() if number}
     if counts != expected:
-        wrong.append(f"{KIND} counts {counts}, and there are {expected}")
+        wrong.append(f"{TASK_TYPE} counts {counts}, and there are {expected}")
     shards = [task["status"].get("shard") for task in tasks]
     begin, end = status["shards"]["begin"], status["shards"]["end"]
     if begin != end:

@@ -3,14 +3,15 @@
 import random
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-API = "asyncflow.dev/v1alpha1"
-KIND = "scale"
+from performance.objects import task_body, task_type_body
+from support.admin_api import Body
+
+TASK_TYPE = "scale"
 ATTEMPT_SECONDS = 10
 """A task that hangs holds its slot so long."""
 
-POD = {"terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": "none"}]}
+TEMPLATE = {"spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "main", "image": "none"}]}}
 
 
 @dataclass(frozen=True)
@@ -31,30 +32,25 @@ class Workload:
         """How many tasks have ended when the limit is raised: 2,000 of 27,000."""
         return self.tasks * 2 // 27
 
-    def kind(self) -> dict[str, Any]:
+    def task_type(self) -> Body:
         """Return the TaskType."""
-        spec = {
-            "template": {"spec": POD},
-            "maxConcurrent": self.low_limit,
-            "maxTasksPerShard": round(self.tasks / self.shards * 1.02),  # the last shard is not full
-            "deadlines": {"attemptSeconds": ATTEMPT_SECONDS},
-            "retry": {"maxTimeouts": 0, "backoff": {"initialSeconds": 1, "jitterPercent": 0}},
-        }
-        return {"apiVersion": API, "kind": "TaskType", "metadata": {"name": KIND}, "spec": spec}
+        return task_type_body(
+            TASK_TYPE,
+            template=TEMPLATE,
+            maxConcurrent=self.low_limit,
+            maxTasksPerShard=round(self.tasks / self.shards * 1.02),  # the last shard is not full
+            deadlines={"attemptSeconds": ATTEMPT_SECONDS},
+            retry={"maxTimeouts": 0, "backoff": {"initialSeconds": 1, "jitterPercent": 0}},
+        )
 
-    def task(self, number: int) -> dict[str, Any]:
+    def task(self, number: int) -> Body:
         """Return one of the tasks."""
-        spec: dict[str, Any] = {"taskTypeName": KIND, "priority": random.Random(number).randrange(3)}
+        spec: Body = {"priority": random.Random(number).randrange(3)}
         if self.hangs(number):
             spec["payload"] = {"hang": True}
         elif self.fails_twice(number):
             spec["payload"] = {"exits": [1, 1, 0]}
-        return {
-            "apiVersion": API,
-            "kind": "AsyncTask",
-            "metadata": {"name": self.name(number)},
-            "spec": spec,
-        }
+        return task_body(self.name(number), task_type=TASK_TYPE, **spec)
 
     @staticmethod
     def name(number: int) -> str:

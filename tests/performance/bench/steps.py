@@ -15,11 +15,13 @@ from asyncflow.controller.clock import utc_now
 from asyncflow.core.attempt.identity import AttemptId
 from asyncflow.core.attempt.manifest import attempt_job
 from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
-from performance.bench import Bench, clean_up, patience
-from performance.finished import ended
-from performance.sides import BareJobs, is_complete, task, task_type
+from performance.bench.finished import ended
+from performance.bench.sides import BareJobs
+from performance.environment import Environment
+from performance.objects import task_body, task_type_body
+from performance.observer import ObservedJob, Observer
+from performance.usage import cpu_seconds
 from support.admin_api import JOBS, TASKS, AdminApi, Body
-from support.measured import cpu_seconds
 
 WRITERS = 8
 
@@ -58,63 +60,62 @@ class StepRun:
     """CPU seconds by the name of a process."""
 
 
-async def run_step(bench: Bench, step: Step, objects: int) -> StepRun:
-    """Do what a step asks for so many objects; see what the control plane uses until the last; clean up."""
-    namespace = await bench.new_namespace()
-    pids = bench.control_plane.pids
+async def run_step(environment: Environment, step: Step, objects: int) -> StepRun:
+    """Do what a step asks for so many objects; see what the control plane uses until the last; clean up.
+
+    Raises:
+        ExceptionGroup: a Job has ended and is not complete, or a request was refused.
+    """
+    namespace = await environment.new_namespace()
+    pids = environment.control_plane.pids
     before = {name: cpu_seconds(pid) for name, pid in pids.items()}
-    async with asyncio.timeout(patience(objects)):
-        await _Run(bench.api, namespace, step, objects).until_done()
+    await _Run(environment.api, namespace, step, objects).until_done()
     used = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
-    await clean_up(bench.api, (TASKS, JOBS), namespace, seconds=patience(objects))
+    await environment.clean_up(namespace, TASKS, JOBS, objects=objects)
     return StepRun(step, objects, used)
 
 
 class _Run:
     def __init__(self, api: AdminApi, namespace: str, step: Step, objects: int) -> None:
         self._api = api
+        self._namespace = namespace
         self._step = step
         self._objects = objects
         self._tasks, self._jobs = TASKS.format(namespace), JOBS.format(namespace)
         self._complete: asyncio.Queue[str | None] = asyncio.Queue()
-        self._rules = _rules()
+        self._settings = _attempt_settings()
 
     async def until_done(self) -> None:
-        version = await self._api.version(self._jobs)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(version))
+        watching = Observer.watch(self._api, self._namespace, JOBS, on_job_end=self._note_end)
+        async with watching as observer, asyncio.TaskGroup() as group:
             for _ in range(WRITERS):
                 group.create_task(self._write_statuses())
-            group.create_task(self._api.for_each(range(self._objects), self._create))
+            await self._api.for_each(range(self._objects), self._create)
+            await observer.until_ended(JOBS, self._objects)
+            for _ in range(WRITERS):
+                self._complete.put_nowait(None)
 
     async def _create(self, number: int) -> None:
         name = f"s-{number:06}"
         made = None
         if self._step >= Step.TASK:
-            made = await self._api.send("POST", self._tasks, task(name))
+            made = await self._api.send("POST", self._tasks, task_body(name))
         await self._api.send("POST", self._jobs, self._job(number, made))
 
     def _job(self, number: int, made: Body | None) -> Body:
         if made is None or self._step < Step.MANIFEST:
             return BareJobs().body(number)
         owner = AsyncTask.model_validate(made)
-        job = attempt_job(owner, self._rules, AttemptId(1, 0, 1), now=utc_now())
+        job = attempt_job(owner, self._settings, AttemptId(1, 0, 1), now=utc_now())
         if self._step < Step.ENVIRONMENT:
             for container in job["spec"]["template"]["spec"]["containers"]:
                 del container["env"]
         return job
 
-    async def _watch(self, version: str) -> None:
-        done = set[str]()
-        async for _, job in self._api.watch(self._jobs, version):
-            name = job["metadata"]["name"]
-            if is_complete(job) and name not in done:
-                done.add(name)
-                self._complete.put_nowait(_task_of(name))
-            if len(done) == self._objects:
-                break
-        for _ in range(WRITERS):
-            self._complete.put_nowait(None)
+    def _note_end(self, job: ObservedJob) -> None:
+        if not job.succeeded:
+            raise RuntimeError(f"Job {job.name} has ended and is not complete")
+        self._complete.put_nowait(_task_of(job.name))
 
     async def _write_statuses(self) -> None:
         while (name := await self._complete.get()) is not None:
@@ -126,7 +127,8 @@ def _task_of(job_name: str) -> str:
     return "s-" + job_name.split("-")[1]
 
 
-def _rules() -> AttemptSettings:
-    rules = effective_settings(AsyncTask.model_validate(task("s")), TaskType.model_validate(task_type()))
-    assert rules is not None
-    return rules
+def _attempt_settings() -> AttemptSettings:
+    task, task_type = AsyncTask.model_validate(task_body("s")), TaskType.model_validate(task_type_body())
+    settings = effective_settings(task, task_type)
+    assert settings is not None
+    return settings

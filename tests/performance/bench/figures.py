@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from performance.bench import OPERATOR
-from performance.latency import Latencies, quantile
-from performance.standing import Standing
-from performance.steps import Step, StepRun
-from performance.throughput import STATUS, Throughput
+from performance.bench.latency import Latencies, quantiles
+from performance.bench.standing import Standing
+from performance.bench.steps import Step, StepRun
+from performance.bench.throughput import STATUS, Throughput
+from performance.environment import OPERATOR
 
 JOB = "batch/jobs"
 TYPE_STATUS = "asyncflow.dev/tasktypes/status"
@@ -52,10 +52,7 @@ class Figures:
                 [1000 * tasks.used.cpu[OPERATOR] / tasks.objects for _, tasks in pairs]
             )
         if self.latencies:
-            for name in ("create_to_job", "end_to_succeeded"):
-                for share, word in ((0.5, "median"), (0.99, "p99")):
-                    values = [quantile(getattr(run, name), share) for run in self.latencies]
-                    found[f"{name}_{word}_ms"] = spread(values)
+            found |= {name: spread(values) for name, values in quantiles(self.latencies).items()}
         if none := self.beside_finished.get(0, []):
             usual = statistics.median(run.per_second for run in none)
             for there, beside in self.beside_finished.items():
@@ -74,6 +71,20 @@ class Figures:
         if largest := max(self.standing, default=0):
             found["memory_kib_per_task"] = found[f"memory_kib_per_task_{largest}"]
         return {name: _rounded(values) for name, values in found.items()}
+
+    def counts(self) -> dict[str, Any]:
+        """Return how often the operator wrote what for a short task, with the controller-manager tuned.
+
+        This is compared with the accepted ranges, and not written down.
+        """
+        runs = [tasks for _, tasks in self.throughput.get("tuned", [])]
+        if not runs:
+            return {}
+        return {
+            "job_writes_per_task": spread([run.used.writes(JOB) / run.objects for run in runs]),
+            "status_writes_per_task": spread([run.used.writes(STATUS) / run.objects for run in runs]),
+            "events_per_task": spread([run.events / run.objects for run in runs]),
+        }
 
     def runs(self) -> dict[str, list[dict[str, Any]]]:
         """Return every run of objects, with what each process used."""

@@ -1,7 +1,7 @@
 """A control plane for measuring, and the operator on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -9,18 +9,21 @@ from pathlib import Path
 from uuid import uuid4
 
 from clusters.controlplane import ControlPlane
+from performance.progress import LIMIT_SECONDS, patience, until
 from support.admin_api import JOBS, PODS, TASKS, AdminApi
-from support.operator_process import OperatorProcess, install, kubeconfig_of_operator
+from support.operator_process import ROOT, OperatorProcess, install, kubeconfig_of_operator
 
-ROOT = Path(__file__).parents[2]
 OPERATOR = "asyncflow"
-READY_SECONDS = 300
-LOOK_EVERY = 0.25
-"""Seconds between two looks whether all is deleted."""
+DEFAULTS = {"ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system"}
+"""The settings without which the operator does not run: all else is as it comes."""
+TUNED_QPS = 5000
+"""Requests a second that the controller-manager allows itself where it should not be the limit."""
+POLL_SECONDS = 0.25
+"""Between two looks whether all is deleted."""
 
 
 @dataclass(frozen=True)
-class Bench:
+class Environment:
     """One control plane, and how to get there."""
 
     control_plane: ControlPlane
@@ -33,7 +36,9 @@ class Bench:
 
     @classmethod
     @asynccontextmanager
-    async def start(cls, directory: Path, *, kube_api_qps: int | None) -> AsyncIterator["Bench"]:
+    async def start(
+        cls, directory: Path, *, kube_api_qps: int | None = TUNED_QPS
+    ) -> AsyncIterator["Environment"]:
         """Start a control plane with the operator's CRDs and rights; stop it in the end.
 
         Args:
@@ -53,12 +58,12 @@ class Bench:
         await self.api.send("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         return name
 
-    def new_operator(self) -> OperatorProcess:
-        """Return an operator with its own defaults, which does not run yet."""
+    def new_operator(self, settings: Mapping[str, str] = DEFAULTS) -> OperatorProcess:
+        """Return an operator that nobody has known before and that does not run yet."""
         return OperatorProcess(
             self.kubeconfig,
             self.log,
-            leading={"ASYNCFLOW_LEASE_NAMESPACE": "asyncflow-system"},
+            leading=settings,
             tree=self.tree,
             ASYNCFLOW_IDENTITY=f"bench-{uuid4().hex[:8]}",
         )
@@ -72,36 +77,25 @@ class Bench:
         process = self.new_operator()
         process.start(wait=False)
         try:
-            process.wait_ready(READY_SECONDS)
+            process.wait_ready(LIMIT_SECONDS)
             yield {**self.control_plane.pids, OPERATOR: process.pid}
         finally:
             process.stop()
 
+    async def clean_up(self, namespace: str, *paths: str, objects: int) -> None:
+        """Delete all of these collections as a person would, and wait until no task, Job or pod is left.
 
-async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float, every: float = 0.1) -> None:
-    """Ask again and again until it is so.
+        Args:
+            namespace: where they are.
+            paths: the collections, each with a place for the namespace.
+            objects: about how many there are: the more, the longer is waited.
 
-    Raises:
-        TimeoutError: it is not so after so many seconds.
-    """
-    async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110  # the API server is asked, nothing tells
-            await asyncio.sleep(every)
-
-
-def patience(objects: int) -> float:
-    """Return after how many seconds a run of so many objects is given up."""
-    return 60 + 2.0 * objects
-
-
-async def clean_up(api: AdminApi, paths: Iterable[str], namespace: str, *, seconds: float) -> None:
-    """Delete all objects of some kinds as a person would, and wait until nothing is left of them.
-
-    Raises:
-        TimeoutError: something is left after so many seconds.
-    """
-    options = {"kind": "DeleteOptions", "propagationPolicy": "Background"}
-    for path in paths:
-        await api.send("DELETE", path.format(namespace), options)
-    for resource in (TASKS, JOBS, PODS):
-        await until(partial(api.is_empty, resource.format(namespace)), seconds=seconds, every=LOOK_EVERY)
+        Raises:
+            TimeoutError: something is left.
+        """
+        options = {"kind": "DeleteOptions", "propagationPolicy": "Background"}
+        for path in paths:
+            await self.api.send("DELETE", path.format(namespace), options)
+        for path in (TASKS, JOBS, PODS):
+            is_empty = partial(self.api.is_empty, path.format(namespace))
+            await until(is_empty, seconds=patience(objects), every=POLL_SECONDS)

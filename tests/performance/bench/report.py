@@ -1,9 +1,7 @@
 """Renders ``docs/benchmarks.md`` from the figures of one run of ``make bench``."""
 
 import json
-import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
@@ -152,8 +150,3 @@ def _cost(cost: Figures) -> str:
 def _settings(settings: Figures) -> str:
     lines = "".join(f"- {name}: {value}\n" for name, value in settings.items())
     return f"\n## Versions and settings\n\n{lines}"
-
-
-if __name__ == "__main__":
-    source, target = (Path(argument) for argument in sys.argv[1:3])
-    target.write_text(report(json.loads(source.read_text())))

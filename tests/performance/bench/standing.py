@@ -5,10 +5,11 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from performance.bench import READY_SECONDS, Bench, until
-from performance.sides import KIND, task, task_type
+from performance.environment import Environment
+from performance.objects import TASK_TYPE, task_body, task_type_body
+from performance.progress import LIMIT_SECONDS, until
+from performance.usage import cpu_seconds, memory_kib
 from support.admin_api import TASKS, TYPES, AdminApi
-from support.measured import cpu_seconds, memory_kib
 
 BLOCKER = "a-blocker"
 
@@ -28,37 +29,40 @@ class Standing:
     """Of one core."""
 
 
-async def fill(bench: Bench, tasks: int) -> str:
+async def fill(environment: Environment, tasks: int) -> str:
     """Make a type with a limit of 1, a task that holds the slot, and so many tasks that wait for it.
 
     Returns:
         The namespace.
     """
-    namespace, api = await bench.new_namespace(), bench.api
-    kind = task_type(
+    namespace, api = await environment.new_namespace(), environment.api
+    task_type = task_type_body(
         maxConcurrent=1, deadlines={"attemptSeconds": 36_000, "taskSeconds": 72_000}, maxTasksPerShard=10_000
     )
-    await api.send("POST", TYPES.format(namespace), kind)
+    await api.send("POST", TYPES.format(namespace), task_type)
     if tasks:
-        blocker = task(BLOCKER, payload={"hang": True}, priority=100)
-        await api.create(TASKS.format(namespace), [blocker, *(task(f"w-{n:06}") for n in range(tasks))])
+        blocker = task_body(BLOCKER, payload={"hang": True}, priority=100)
+        waiting = [task_body(f"w-{number:06}") for number in range(tasks)]
+        await api.create(TASKS.format(namespace), [blocker, *waiting])
     return namespace
 
 
-async def start_operator(bench: Bench, namespace: str, tasks: int, *, idle_seconds: float) -> Standing:
+async def start_operator(
+    environment: Environment, namespace: str, tasks: int, *, idle_seconds: float
+) -> Standing:
     """Start an operator where so many tasks wait; see how soon it is ready, and what it takes to be idle.
 
     Raises:
         TimeoutError: it does not count them.
     """
-    process = bench.new_operator()
+    process = environment.new_operator()
     began = time.monotonic()
     process.start(wait=False)
     try:
-        await asyncio.to_thread(process.wait_ready, READY_SECONDS)
+        await asyncio.to_thread(process.wait_ready, LIMIT_SECONDS)
         ready = time.monotonic()
         if tasks:
-            await _until_counted(bench.api, namespace)
+            await _until_counted(environment.api, namespace)
         counted = time.monotonic()
         await asyncio.sleep(min(30, idle_seconds))  # what was there to be read and said is over by then
         used, since = cpu_seconds(process.pid), time.monotonic()
@@ -71,8 +75,8 @@ async def start_operator(bench: Bench, namespace: str, tasks: int, *, idle_secon
 
 async def _until_counted(api: AdminApi, namespace: str) -> None:
     """Create one more task, and wait until it is counted among those that wait."""
-    path = f"{TYPES.format(namespace)}/{KIND}"
-    await api.send("POST", TASKS.format(namespace), task(f"x-{uuid4().hex[:8]}"))
+    path = f"{TYPES.format(namespace)}/{TASK_TYPE}"
+    await api.send("POST", TASKS.format(namespace), task_body(f"x-{uuid4().hex[:8]}"))
     listed = await api.send("GET", TASKS.format(namespace), limit="1")
     there = 1 + listed["metadata"].get("remainingItemCount", 0)
 
@@ -80,7 +84,7 @@ async def _until_counted(api: AdminApi, namespace: str) -> None:
         status = (await api.send("GET", path)).get("status", {})
         return bool(status.get("waiting", 0) == there - 1)
 
-    await until(counted, seconds=READY_SECONDS)
+    await until(counted)
 
 
 async def empty(api: AdminApi, namespace: str) -> None:

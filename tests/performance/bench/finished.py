@@ -3,21 +3,21 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from performance.bench import Bench
-from performance.sides import task, task_type
+from performance.environment import Environment
+from performance.objects import task_body, task_type_body
 from support.admin_api import TASKS, TYPES, Body
 
 
-async def fill(bench: Bench, tasks: int) -> str:
+async def fill(environment: Environment, tasks: int) -> str:
     """Make so many tasks that have ended, with the record that the operator leaves; their Jobs are gone.
 
     Returns:
         The namespace.
     """
-    namespace, api = await bench.new_namespace(), bench.api
-    await api.send("POST", TYPES.format(namespace), task_type())
+    namespace, api = await environment.new_namespace(), environment.api
+    await api.send("POST", TYPES.format(namespace), task_type_body())
     names = [f"f-{number:06}" for number in range(tasks)]
-    await api.create(TASKS.format(namespace), [task(name) for name in names])
+    await api.create(TASKS.format(namespace), [task_body(name) for name in names])
     path = TASKS.format(namespace)
     await api.send_all(("PATCH", f"{path}/{name}/status", ended(name)) for name in names)
     return namespace

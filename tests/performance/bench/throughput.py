@@ -1,18 +1,18 @@
 """How many objects of a side are done in a second, and cleaned up."""
 
-import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from performance.bench import Bench, clean_up, patience
-from performance.sides import AsyncTasks, Side
+from performance.bench.sides import AsyncTasks, Side
+from performance.environment import Environment
+from performance.observer import Observer
 from performance.usage import Reading
 from support.admin_api import AdminApi
 
 REPORTING = "asyncflow.dev/operator"
 STATUS = "asyncflow.dev/asynctasks/status"
-COUNT_SECONDS = 10
+COUNT_SECONDS = 60
 """How long the API server may take to count a write that watchers have seen."""
 
 
@@ -43,29 +43,32 @@ class Throughput:
         return self.objects / (self.seconds + self.clean_seconds)
 
 
-async def run_side(bench: Bench, side: Side, objects: int) -> Throughput:
-    """Create so many objects of a side, wait until all are done, check them, and clean up.
+async def run_side(environment: Environment, side: Side, objects: int) -> Throughput:
+    """Create so many objects of a side, wait until all have ended, check them, and clean up.
 
     The operator runs only for the side that needs it.
     """
-    namespace = await bench.new_namespace()
-    with bench.operator(needed=isinstance(side, AsyncTasks)) as pids:
-        await side.prepare(bench.api, namespace)
-        before = await Reading.take(bench.api, pids)
+    namespace, api = await environment.new_namespace(), environment.api
+    path = side.path.format(namespace)
+    with environment.operator(needed=isinstance(side, AsyncTasks)) as pids:
+        await side.prepare(api, namespace)
+        before = await Reading.take(api, pids)
         began = time.monotonic()
-        await _until_done(bench.api, side, namespace, objects)
-        ended = time.monotonic()
-        after = await Reading.take(bench.api, pids)
+        async with Observer.watch(api, namespace, side.path) as observer:
+            await api.create(path, [side.body(number) for number in range(objects)])
+            await observer.until_ended(side.path, objects)
+            ended = time.monotonic()
+        after = await Reading.take(api, pids)
         if isinstance(side, AsyncTasks):
-            after = await _all_counted(bench.api, pids, before, after, objects)
-        wrong = await side.wrong(bench.api, namespace, objects)
+            after = await _all_counted(api, pids, before, after, objects)
+        wrong = await side.wrong(api, namespace, objects)
         selector = {"fieldSelector": f"reportingComponent={REPORTING}"}
-        events = await bench.api.send("GET", f"/api/v1/namespaces/{namespace}/events", **selector)
-        clean_before = await Reading.take(bench.api, pids)
+        events = await api.send("GET", f"/api/v1/namespaces/{namespace}/events", **selector)
+        clean_before = await Reading.take(api, pids)
         cleaning = time.monotonic()
-        await clean_up(bench.api, (side.path,), namespace, seconds=patience(objects))
+        await environment.clean_up(namespace, side.path, objects=objects)
         cleaned = time.monotonic()
-        used_to_clean = (await Reading.take(bench.api, pids)).since(clean_before)
+        used_to_clean = (await Reading.take(api, pids)).since(clean_before)
     return Throughput(
         side.name,
         objects,
@@ -87,20 +90,3 @@ async def _all_counted(
         later = await Reading.take(api, pids)
         after = replace(later, cpu=after.cpu)
     return after
-
-
-async def _until_done(api: AdminApi, side: Side, namespace: str, objects: int) -> None:
-    path = side.path.format(namespace)
-    version = await api.version(path)
-    done: set[str] = set()
-
-    async def watch() -> None:
-        async for _, body in api.watch(path, version):
-            if side.done(body):
-                done.add(body["metadata"]["name"])
-                if len(done) == objects:
-                    return
-
-    async with asyncio.timeout(patience(objects)), asyncio.TaskGroup() as group:
-        group.create_task(watch())
-        group.create_task(api.create(path, [side.body(number) for number in range(objects)]))

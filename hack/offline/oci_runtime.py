@@ -77,8 +77,8 @@ def reduce(process: dict[str, Any], held: set[str], score: int) -> None:
     """Cut an OCI process description down to the capabilities, score and limits that this process may hand
     on.
     """
-    for kind, names in (process.get("capabilities") or {}).items():
-        process["capabilities"][kind] = [name for name in names or [] if name in held]
+    for name_of_set, names in (process.get("capabilities") or {}).items():
+        process["capabilities"][name_of_set] = [name for name in names or [] if name in held]
     if process.get("oomScoreAdj") is not None:
         process["oomScoreAdj"] = max(process["oomScoreAdj"], score)
     for limit in process.get("rlimits") or []:
