@@ -55,6 +55,27 @@ class TestRefusedTypes:
                 ),
                 "restartPolicyRules is not allowed",
             ),
+            ({**containers(), "terminationGracePeriodSeconds": 0}, "terminationGracePeriodSeconds"),
+            (
+                {
+                    **containers(livenessProbe={"terminationGracePeriodSeconds": 181}),
+                    "terminationGracePeriodSeconds": 180,
+                },
+                "must not exceed that of the pod",
+            ),
+            (
+                containers(startupProbe={"terminationGracePeriodSeconds": 31}),
+                "must not exceed that of the pod",
+            ),
+            (
+                {
+                    **containers(),
+                    "initContainers": [
+                        {"name": "i", "image": "i", "startupProbe": {"terminationGracePeriodSeconds": 31}}
+                    ],
+                },
+                "initContainers[*]: the terminationGracePeriodSeconds",
+            ),
             ({"containers": []}, "spec.template.spec.containers"),
             (containers(env={"A": "b"}), "spec.template.spec.containers[0].env"),
             (containers(env=[{"value": "b"}]), "spec.template.spec.containers[0].env[0].name"),

@@ -40,7 +40,7 @@ class Mutant:
     """One break, and the test that has to notice it."""
 
     name: str
-    promise: str
+    clause: str
     file: str
     old: str
     new: str
@@ -107,7 +107,7 @@ def _test_fails(mutant: Mutant, tree: Path) -> bool:
         return False
     noticed = done.returncode == FAILED and " error" not in done.stdout.splitlines()[-1]
     mark = "✓" if noticed else "✗"
-    print(f"{mark} {mutant.name} ({mutant.promise}): {time.monotonic() - began:.1f} s", flush=True)
+    print(f"{mark} {mutant.name} ({mutant.clause}): {time.monotonic() - began:.1f} s", flush=True)
     if not noticed:
         print(done.stdout[-2000:] + done.stderr[-2000:])
     return noticed

@@ -1,6 +1,7 @@
 """The smaller parts of the core: backoff, leases, names, the Job, the environment."""
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from asyncflow.api.limits import Backoff
 from asyncflow.core.attempt import lease
 from asyncflow.core.attempt.backoff import pause_seconds
 from asyncflow.core.attempt.identity import AttemptId
-from asyncflow.core.attempt.manifest import attempt_job
+from asyncflow.core.attempt.manifest import attempt_job, mutation_message
 from asyncflow.core.attempt.settings import AttemptSettings, effective_settings
 from asyncflow.core.tasktype.readiness import needs_dry_run, with_dry_run_result
 from asyncflow.core.tasktype.snapshot import DryRunResult
@@ -208,6 +209,42 @@ class TestObserved:
         unsaid = pod_view(body)
         assert unsaid is not None
         assert not unsaid.dead
+
+
+class TestJobMetadata:
+    def test_labels_and_annotations_of_the_type_are_on_the_job_and_do_not_replace_its_own(self) -> None:
+        meta = {
+            "labels": {
+                "kueue.x-k8s.io/queue-name": "q",
+                names.ATTEMPT_LABEL: "9",
+                "app.kubernetes.io/managed-by": "x",
+            },
+            "annotations": {"a.example/b": "c", names.NEVER_BOUND_ANNOTATION: "faked"},
+        }
+        found = attempt_job(task(), rules(jobMetadata=meta), AttemptId(1, 0, 1), now=T0)["metadata"]
+        assert found["labels"]["kueue.x-k8s.io/queue-name"] == "q"
+        assert found["labels"][names.ATTEMPT_LABEL] == "1"
+        assert found["labels"][names.MANAGED_BY_LABEL] == names.MANAGED_BY
+        assert found["annotations"]["a.example/b"] == "c"
+        assert names.NEVER_BOUND_ANNOTATION not in found["annotations"]
+
+
+class TestMutated:
+    """What an admission webhook must not change of a Job."""
+
+    def test_a_changed_deadline_is_named_with_its_remedy(self) -> None:
+        job = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
+        changed = deepcopy(job)
+        changed["spec"]["template"]["spec"]["activeDeadlineSeconds"] = 9999
+        message = mutation_message(job, changed)
+        assert "spec.template.spec.activeDeadlineSeconds from 180 to 9999" in message
+        assert "exempt Jobs with the label" in message
+
+    def test_what_a_queueing_controller_changes_is_accepted(self) -> None:
+        job = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
+        changed = deepcopy(job)
+        changed["spec"]["suspend"] = True
+        assert mutation_message(job, changed) == ""
 
 
 class TestDryRun:

@@ -1,8 +1,11 @@
 """How a start ends: started, refused, or unknown; and what a task that may not start reports, and when."""
 
+from datetime import timedelta
 from typing import Any
 
+from asyncflow.api.meta import format_time
 from asyncflow.core.attempt.naming import lock_name
+from asyncflow.core.tasktype.snapshot import Due
 from asyncflow.kube.client import LEASES, TASKS, ApiError
 from model.shop import Shop
 
@@ -57,3 +60,34 @@ def test_what_a_task_waits_for_is_reported_in_the_pass_that_decides_it() -> None
     shop.create("b", lockKey="key")
     assert shop.settle() == 2, "one that writes the reason, one for the event of that write"
     assert status(shop, "b")["reason"] == "LockHeld"
+
+
+def test_a_status_that_was_decided_on_an_older_version_is_not_written() -> None:
+    shop = Shop()
+    shop.create("a", suspend=True)
+    shop.operator.hear()
+    assert shop.operator.begin(0), "its write is in flight"
+    shop.world.patch(TASKS, "a", spec={"suspend": None})
+    shop.operator.answer(0)
+    assert "reason" not in status(shop, "a")
+    shop.settle()
+    assert shop.jobs == {"a-0-1"}
+
+
+def test_a_task_that_changed_since_retention_chose_it_is_not_deleted() -> None:
+    shop = Shop(retention={"succeededSeconds": 0}, suspend=True)
+    shop.create("a")
+    ended = format_time(shop.world.now - timedelta(seconds=5))
+    shop.world.patch(TASKS, "a", status={"phase": "Succeeded", "completionTime": ended, "shard": 1})
+    shop.settle()
+    term = shop.operator.work
+    assert term is not None
+    term.request(("shop", "poll"), Due.ROLL)
+    while not len(term.garbage_collector):
+        assert shop.operator.begin(0) or shop.operator.answer(0)
+    shop.world.patch(TASKS, "a", metadata={"annotations": {"asyncflow.dev/retry-now": "again"}})
+    assert shop.operator.begin(99), "the deletion is in flight"
+    while shop.operator.answer(0):
+        pass
+    shop.settle()
+    assert status(shop, "a")["run"] == 2

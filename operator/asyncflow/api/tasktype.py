@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 
 from asyncflow.api.limits import DAY, NOT_IMPLEMENTED, Deadlines, Limit, Priority, Retry, Seconds
 from asyncflow.api.meta import ApiModel, Conditions, ObjectMeta, StatusModel, Time
-from asyncflow.api.template import PodTemplate, rule, rules
+from asyncflow.api.template import JobMeta, PodTemplate, rule, rules
 
 READY = "Ready"
 SUSPENDED = "Suspended"
@@ -112,6 +112,10 @@ class TaskTypeSpec(ApiModel):
         description="Stages that run one after the other, each in a pod of its own, instead of template. Not "
         "implemented yet: a TaskType with stages is not Ready (StagesNotSupported), and its tasks wait.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    job_metadata: JobMeta = Field(
+        default_factory=JobMeta,
+        description="Labels and annotations of the Jobs, for controllers that manage Jobs, such as Kueue.",
     )
     deadlines: Deadlines = Field(
         default_factory=Deadlines,

@@ -42,6 +42,17 @@ class Lifecycle(OpenModel):
     )
 
 
+class Probe(OpenModel):
+    """A liveness or startup probe, as in the core API; all its fields are preserved."""
+
+    termination_grace_period_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        description="Seconds between SIGTERM and SIGKILL when the probe fails; at most that of the pod: "
+        "the container may run so long past the deadline.",
+    )
+
+
 class EnvVar(OpenModel):
     """An environment variable, as in the core API; all its fields are preserved."""
 
@@ -82,6 +93,8 @@ class Container(OpenModel):
     lifecycle: Lifecycle | None = Field(
         default=None, description="Lifecycle hooks: preStop is allowed, postStart is not."
     )
+    liveness_probe: Probe | None = Field(default=None, description="Liveness probe, as in the core API.")
+    startup_probe: Probe | None = Field(default=None, description="Startup probe, as in the core API.")
     restart_policy: str | None = Field(
         default=None,
         description="Never or unset; for an init container also Always, which makes it a sidecar.",
@@ -89,6 +102,19 @@ class Container(OpenModel):
     )
     restart_policy_rules: list[dict[str, Any]] | None = Field(
         default=None, description="Not allowed: use spec.retry.", max_length=20
+    )
+
+
+def _probes_within_grace(container: str) -> str:
+    """Return the CEL condition that no probe of a container has a longer grace period than the pod (self)."""
+    grace = (
+        "(has(self.terminationGracePeriodSeconds) ? self.terminationGracePeriodSeconds : "
+        f"{DEFAULT_GRACE_SECONDS})"
+    )
+    return " && ".join(
+        f"(!has({container}.{probe}) || !has({container}.{probe}.terminationGracePeriodSeconds) || "
+        f"{container}.{probe}.terminationGracePeriodSeconds <= {grace})"
+        for probe in ("livenessProbe", "startupProbe")
     )
 
 
@@ -117,6 +143,16 @@ class PodSpec(OpenModel):
                     "c.restartPolicy in ['Never', 'Always'])",
                     "initContainers[*].restartPolicy must be Never, Always (a sidecar) or unset",
                 ),
+                rule(
+                    f"self.containers.all(c, {_probes_within_grace('c')})",
+                    "containers[*]: the terminationGracePeriodSeconds of a livenessProbe or startupProbe "
+                    "must not exceed that of the pod: its container would run past the deadline",
+                ),
+                rule(
+                    f"!has(self.initContainers) || self.initContainers.all(c, {_probes_within_grace('c')})",
+                    "initContainers[*]: the terminationGracePeriodSeconds of a livenessProbe or startupProbe "
+                    "must not exceed that of the pod: its container would run past the deadline",
+                ),
             ),
         }
     )
@@ -135,8 +171,9 @@ class PodSpec(OpenModel):
     )
     termination_grace_period_seconds: int | None = Field(
         default=None,
-        description="Seconds between SIGTERM and SIGKILL when an attempt is stopped. Defaults to 30.",
-        ge=0,
+        description="Seconds between SIGTERM and SIGKILL when an attempt is stopped. Defaults to 30. 0 is "
+        "not allowed: the API server would delete the pod before its node has ended it.",
+        ge=1,
         le=3600,
     )
 
@@ -145,6 +182,20 @@ class PodSpec(OpenModel):
         """Seconds between SIGTERM and SIGKILL."""
         grace = self.termination_grace_period_seconds
         return DEFAULT_GRACE_SECONDS if grace is None else grace
+
+
+class JobMeta(ApiModel):
+    """Labels and annotations of the Jobs."""
+
+    labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="Labels of the Jobs, for example kueue.x-k8s.io/queue-name. Labels set by asyncflow "
+        "take precedence; those with the prefix asyncflow.dev/ are dropped.",
+    )
+    annotations: dict[str, str] = Field(
+        default_factory=dict,
+        description="Annotations of the Jobs. Those with the prefix asyncflow.dev/ are dropped.",
+    )
 
 
 class TemplateMeta(ApiModel):

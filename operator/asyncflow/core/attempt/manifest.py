@@ -99,8 +99,9 @@ def attempt_job(
         "metadata": {
             "name": name,
             "namespace": meta.namespace,
-            "labels": labels,
+            "labels": {**_foreign(settings.job_metadata.labels), **labels},
             "annotations": {
+                **_foreign(settings.job_metadata.annotations),
                 names.SETTINGS_ANNOTATION: _json(
                     run=attempt.run,
                     stage=attempt.stage,
@@ -140,6 +141,11 @@ def attempt_job(
             "template": _pod_template(settings, labels, environment(task, settings, attempt, token)),
         },
     }
+
+
+def _foreign(values: dict[str, str]) -> dict[str, str]:
+    """Return labels or annotations without those of asyncflow, which are evidence about the attempt."""
+    return {key: value for key, value in values.items() if not key.startswith(f"{names.GROUP}/")}
 
 
 def _failure_rules(template: PodTemplate) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from asyncflow.api.asynctask import AsyncTask
 from asyncflow.api.limits import Backoff, Snooze
 from asyncflow.api.tasktype import TaskType
-from asyncflow.api.template import PodTemplate
+from asyncflow.api.template import JobMeta, PodTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +13,7 @@ class AttemptSettings:
     """The effective settings for the attempts of one task. All times are in seconds."""
 
     template: PodTemplate
+    job_metadata: JobMeta
     attempt_seconds: int
     pending_seconds: int
     total_seconds: int | None
@@ -40,6 +41,7 @@ def effective_settings(task: AsyncTask, task_type: TaskType) -> AttemptSettings 
     total = own.deadlines.total_seconds or spec.deadlines.total_seconds
     return AttemptSettings(
         template=spec.template,
+        job_metadata=spec.job_metadata,
         attempt_seconds=own.deadlines.attempt_seconds or spec.deadlines.attempt_seconds,
         pending_seconds=own.deadlines.pending_seconds or spec.deadlines.pending_seconds,
         total_seconds=total,

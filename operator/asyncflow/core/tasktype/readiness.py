@@ -45,7 +45,7 @@ def _accepted_message(result: DryRunResult) -> str:
 def dry_run_subject(task_type: TaskType) -> tuple[object, ...]:
     """Return what the dry run of a type depends on: while it stays the same, so does the result."""
     spec = task_type.spec
-    return spec.template, spec.stages, spec.deadlines, spec.lease
+    return spec.template, spec.job_metadata, spec.stages, spec.deadlines, spec.lease
 
 
 def matters_to_tasks(task_type: TaskType, dry_run_generation: int) -> tuple[object, ...]:
