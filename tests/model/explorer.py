@@ -8,9 +8,11 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.meta import is_true
+from asyncflow.core.lifecycle.interventions import confirmation_text
 from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body
 from model.operators import InFlight, SimulatedOperator
 from model.world import GRACE, Violation, World, owner_uid
+from support.object_store import ENDED
 
 LANDS_WITHIN = timedelta(seconds=500)
 """A request that was held up arrives within so long, or never: less than Jobs of ended tasks are kept."""
@@ -65,6 +67,8 @@ class Explorer:
             for name, weight in group.items():
                 share = weight * boost * self.random.choice((0, 1, 1, 2))
                 self.weights[name] = max(share, self.weights.get(name, 0))
+        self.slow = (self.random.choice((0.0, 0.3, 0.8)), self.random.choice((0.0, 0.0, 0.1)))
+        """How often a kubelet pulls an image first, and rejects a pod."""
         self.lag = self.random.choice((0.0, 0.1, 1.0))
         """How much of what happens a standby hears of."""
 
@@ -185,7 +189,13 @@ class Explorer:
     def kubelet_works(self) -> Any:
         name = self.one_of(self.world.objects[PODS])
         code = self.random.choice((None, None, None, None, 0, 1, 1, 75))
-        return f"{name} {code}" if name and self.world.kubelet(name, code) else False
+        slow, rejects = (self.random.random() < share for share in self.slow)
+        busy = name and self.world.kubelet(name, code, slow=slow, rejects=rejects)
+        return f"{name} {code}{' slow' if slow else ''}{' rejects' if rejects else ''}" if busy else False
+
+    def kubelet_starts_a_pod_that_is_gone(self) -> Any:
+        name = self.one_of(self.world.preparing)
+        return name if name and self.world.late_start(name) else False
 
     def kubelet_cleans_up(self) -> Any:
         return self.world.kubelet_clean_up(self.random.choice(("n1", "n2"))) or False
@@ -223,15 +233,31 @@ class Explorer:
 
     def kubelet_dies(self) -> Any:
         name = self.random.choice(("n1", "n2"))
-        self.world.nodes[name].kubelet = False
+        if name in self.unread_confirmations():
+            return False
+        self.world.kubelet_is_gone(name)
         return name
+
+    def unread_confirmations(self) -> set[str]:
+        """Return the nodes of pods whose early confirmation no operator has rejected yet.
+
+        Were the node lost before, nobody could know that it was early: it has to be true when it is read.
+        """
+        tasks = {task.metadata.uid: task for task in self.tasks()}
+        nodes = set()
+        for pod in self.world.objects[PODS].values():
+            task = tasks.get(pod["metadata"]["labels"][names.TASK_UID_LABEL])
+            text = confirmation_text(task) if task is not None else ""
+            if task is not None and text and text != task.status.rejected_confirmation:
+                nodes.add(pod["spec"].get("nodeName", ""))
+        return nodes
 
     def node_is_lost(self) -> Any:
         """Cut off a machine that has work to do; to the cluster it is no more, its processes live on."""
         name = self.one_of({process.node for process in self.world.processes.values()})
-        if name is None:
+        if name is None or name in self.unread_confirmations():
             return False
-        self.world.nodes[name].kubelet = False
+        self.world.kubelet_is_gone(name)
         if name in self.world.objects[NODES]:
             self.world.delete(NODES, name)
         return name
@@ -252,7 +278,7 @@ class Explorer:
 
     def node_object_is_deleted(self) -> Any:
         name = self.random.choice(("n1", "n2"))
-        if name not in self.world.objects[NODES]:
+        if name not in self.world.objects[NODES] or name in self.unread_confirmations():
             return False
         self.world.delete(NODES, name)
         return name
@@ -271,10 +297,28 @@ class Explorer:
         startable = any(
             pod["status"]["phase"] == "Pending" and owner_uid(pod) == attempt.job_uid
             for pod in self.world.objects[PODS].values()
-        )
+        ) or any(owner_uid(pod) == attempt.job_uid for pod in self.world.preparing.values())
         if alive or startable or attempt.outcome is not None:
             return False
         self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, f"{attempt.pod_uid or attempt.job_uid} looked")
+        return task.metadata.name
+
+    def administrator_confirms_early(self) -> Any:
+        """Confirm an attempt of which nothing runs, while its node is ready and may still start it."""
+        task = self.a_task()
+        pod = self.one_of(self.world.preparing)
+        if task is None or pod is None:
+            return False
+        body = self.world.preparing[pod]
+        node = body["spec"]["nodeName"]
+        ready = self.world.nodes[node].kubelet and node in self.world.objects[NODES]
+        existing = self.world.objects[PODS].get(pod)
+        if not ready or existing is None or existing["status"]["phase"] in ENDED:
+            return False
+        if body["metadata"]["labels"][names.TASK_UID_LABEL] != task.metadata.uid:
+            return False
+        text = f"{body['metadata']['uid']} nothing ever ran {self.world.api.version}"
+        self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, text)
         return task.metadata.name
 
     def person_decides(self) -> Any:
@@ -414,6 +458,8 @@ class Explorer:
                 busy = world.garbage_collector_without_job(pod) or busy
                 busy = world.pod_garbage_collector(pod) or world.schedule(pod, "n1") or busy
                 busy = world.kubelet(pod, 0) or busy
+            for pod in list(world.preparing):
+                busy = world.late_start(pod) or busy
             for node in world.nodes:
                 busy = world.kubelet_clean_up(node) or busy
             if not busy:
@@ -424,7 +470,8 @@ class Explorer:
         """Do what a task asks a person for."""
         if is_true(task.status.conditions, "Stuck") and task.status.attempts:
             last = task.status.attempts[-1]
-            self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, last.pod_uid or last.job_uid)
+            text = f"{last.pod_uid or last.job_uid} checked {self.world.api.version}"
+            self.annotate(task, names.CONFIRMED_DEAD_ANNOTATION, text)
         if is_true(task.status.conditions, "DecisionRequired"):
             self.annotate(task, names.DECISION_ANNOTATION, f"retry {task.status.attempts[-1].job_uid}")
 
@@ -450,6 +497,8 @@ class Explorer:
             }.items():
                 told = getattr(status, counter) or 0
                 counted = sum(1 for a in run if a.outcome in outcomes)
+                if counter == "disruptions":  # and pods that their kubelets rejected
+                    counted += sum(1 for a in run if a.outcome == "NotStarted" and a.reason != "NotStarted")
                 unknown = sum(1 for a in run if a.outcome == "Unknown")
                 if not counted <= told <= counted + (unknown if counter == "failures" else 0):
                     raise Violation(f"{task.metadata.name}: {counter} is {told}, not {counted}: {status}")
@@ -479,6 +528,7 @@ WORK: dict[str, float] = {
     "job_controller_works": 40,
     "scheduler_works": 40,
     "kubelet_works": 12,
+    "kubelet_starts_a_pod_that_is_gone": 2,
     "garbage_collector_works": 10,
     "time_passes": 3,
 }
@@ -499,6 +549,7 @@ TROUBLE: tuple[dict[str, float], ...] = (
     {"much_time_passes": 0.3, "time_passes": 8},
     {
         "administrator_vouches": 0.5,
+        "administrator_confirms_early": 1,
         "person_decides": 1,
         "person_asks_for_a_retry": 0.2,
         "user_cancels": 0.1,

@@ -60,6 +60,8 @@ class World:
         """By resource and name, as they are now. They are changed through the API server only."""
         self.nodes = {name: Node(name) for name in ("n1", "n2")}
         self.processes: dict[str, Process] = {}
+        self.preparing: dict[str, Body] = {}
+        """By name: pods for which a kubelet pulls the image. It starts them afterwards, whatever is asked."""
         self.executed: dict[tuple[str, int], str] = {}
         """By task and attempt: the pod that ran it. No attempt runs twice."""
         self.tokens: dict[str, int] = {}
@@ -140,12 +142,16 @@ class World:
 
     # The kubelets
 
-    def kubelet(self, pod_name: str, exit_code: int | None) -> bool:
+    def kubelet(
+        self, pod_name: str, exit_code: int | None, *, slow: bool = False, rejects: bool = False
+    ) -> bool:
         """Let a pod's kubelet do the next thing for it; tell whether there was one.
 
         Args:
             pod_name: the pod.
             exit_code: what its process ends with now; None lets it run.
+            slow: it pulls the image of a new pod first, which takes some time.
+            rejects: it rejects a new pod.
         """
         pod = self.objects[PODS].get(pod_name)
         if pod is None or "nodeName" not in pod["spec"]:
@@ -168,14 +174,59 @@ class World:
                 self._terminate(pod_name, exit_code)
             else:
                 return False
+        elif pod_name in self.preparing:
+            if slow:
+                return False
+            self._start(pod_name)
         elif "startTime" in pod["status"]:
             self._terminate(pod_name, 255)  # its machine was booted anew: what ran there is gone
         elif deleting:
             self._terminate(pod_name, 143)
+        elif rejects:
+            self._reject(pod_name)
+        elif slow:
+            self.patch(PODS, pod_name, status={"startTime": format_time(self.now)})
+            self.preparing[pod_name] = self.objects[PODS][pod_name]
         else:
-            self.start_process(pod)
-            self.patch(PODS, pod_name, status={"startTime": format_time(self.now), "phase": "Running"})
+            self._start(pod_name)
         return True
+
+    def _start(self, pod_name: str) -> None:
+        """Start the container of a pod, and report it if the pod is still there."""
+        prepared = self.preparing.pop(pod_name, None)
+        pod = self.objects[PODS].get(pod_name) or prepared
+        assert pod is not None
+        self.start_process(pod)
+        if pod_name in self.objects[PODS]:
+            container = {"containerID": "containerd://1", "state": {"running": {}}}
+            started = pod["status"].get("startTime") or format_time(self.now)
+            status = {"startTime": started, "phase": "Running", "containerStatuses": [container]}
+            self.patch(PODS, pod_name, status=status)
+
+    def _reject(self, pod_name: str) -> None:
+        """Fail a pod before any container of it was created: OutOfcpu, NodeAffinity, …"""
+        now = format_time(self.now)
+        write = {"manager": "kubelet", "subresource": "status", "time": now}
+        fields: Body = {"fieldsV1": {"f:status": {"f:phase": {}}}}
+        self.patch(PODS, pod_name, metadata={"managedFields": [{**write, **fields}]})
+        self.patch(PODS, pod_name, status={"startTime": now, "phase": "Failed", "reason": "OutOfcpu"})
+
+    def late_start(self, pod_name: str) -> bool:
+        """Let a kubelet start the container of a pod that is gone or has ended meanwhile."""
+        prepared = self.preparing.get(pod_name)
+        if prepared is None or not self.nodes[prepared["spec"]["nodeName"]].kubelet:
+            return False
+        pod = self.objects[PODS].get(pod_name)
+        if pod is not None and pod["status"]["phase"] not in ENDED:
+            return False
+        del self.preparing[pod_name]
+        self.start_process(prepared)
+        return True
+
+    def kubelet_is_gone(self, name: str) -> None:
+        """End what a kubelet was at; what it has started lives on."""
+        self.nodes[name].kubelet = False
+        self.preparing = {p: body for p, body in self.preparing.items() if body["spec"]["nodeName"] != name}
 
     def _end_deletion(self, pod: Body) -> bool:
         """Delete a pod that nothing runs of any more; it stays as long as its Job has not counted it."""
@@ -207,7 +258,7 @@ class World:
 
     def power_off(self, name: str) -> None:
         """Switch a machine off."""
-        self.nodes[name].kubelet = False
+        self.kubelet_is_gone(name)
         for pod_name, process in list(self.processes.items()):
             if process.node == name:
                 del self.processes[pod_name]
@@ -313,7 +364,8 @@ class World:
             status = {"active": None, "succeeded": 1, "completionTime": format_time(self.now)}
             return self.end_job(job_name, "Complete", "CompletionsReached", "", **status)
         failed = {"active": None, "failed": job["status"].get("failed", 0) + 1}
-        codes = [c["state"]["terminated"]["exitCode"] for c in pod["status"].get("containerStatuses", ())]
+        states = [c["state"] for c in pod["status"].get("containerStatuses", ())]
+        codes = [state["terminated"]["exitCode"] for state in states if "terminated" in state]
         disrupted = any(c["type"] == "DisruptionTarget" for c in pod["status"].get("conditions", ()))
         for number, rule in enumerate(job["spec"]["podFailurePolicy"]["rules"]):
             where = f"{rule['action']} rule at index {number}"

@@ -83,6 +83,18 @@ class TestEvidence:
         entry = status_of(look(CONFIRMED, LATE, **known)).attempts[0]
         assert (entry.proof_of_death, entry.reason) == (Proof.FENCED, "LeaseExpired")
 
+    def test_one_that_was_early_does_not_count_later_either(self) -> None:
+        """The container may have started since."""
+        known: dict[str, Any] = {"jobs": (job(),), "pods": (alive(job(), **PULLING),)}
+        decision = look(CONFIRMED, 60, **known, nodes=node(ready=True, read=60))
+        assert "AnnotationIgnored" in [a.reason for a in decision.actions if isinstance(a, PostEvent)]
+        rejected = written(CONFIRMED, decision)
+        lost = {**known, "pods": (alive(job(), resource_version="2"),), "nodes": node(ready=False, read=LATE)}
+        assert not closed(look(rejected, LATE, **lost))
+        assert "give it with another note" in status_of(look(rejected, LATE, **lost)).message
+        again = annotated(rejected, {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1 burnt down"})
+        assert closed(look(again, LATE, **lost))
+
 
 class TestLeaseExpired:
     def test_a_node_that_still_pulls_the_image_is_waited_for_and_nobody_is_asked(self) -> None:

@@ -285,6 +285,12 @@ class AsyncTaskStatus(StatusModel):
         description="Value of the annotation asyncflow.dev/retry-now that was processed last.",
         max_length=256,
     )
+    rejected_confirmation: str | None = Field(
+        default=None,
+        description="Value of the annotation asyncflow.dev/confirmed-dead that was given while the node of "
+        "the attempt was Ready. It does not count, also later; another value does.",
+        max_length=512,
+    )
     shard: int | None = Field(default=None, description="Shard of the TaskType that the task belongs to.")
     lease: TaskLease | None = Field(
         default=None, description="Lease of the running attempt; unset if none runs."

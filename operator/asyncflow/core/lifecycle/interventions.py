@@ -11,6 +11,7 @@ from asyncflow.api.asynctask import AsyncTask, Verdict
 
 VERDICTS = {verdict.value.lower(): verdict for verdict in Verdict}
 NOTE_MAX = 400
+CONFIRMATION_MAX = 64 + NOTE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,19 @@ class UserDecision:
 
 
 def death_confirmation(task: AsyncTask) -> DeathConfirmation | None:
-    """Return the confirmation of an administrator, if there is one: ``<uid> [note]``."""
-    uid, _, note = task.metadata.annotations.get(names.CONFIRMED_DEAD_ANNOTATION, "").strip().partition(" ")
-    return DeathConfirmation(uid, note.strip()[:NOTE_MAX]) if uid else None
+    """Return the confirmation of an administrator, if there is one: ``<uid> [note]``.
+
+    One that was rejected, because the node of the attempt was ready, does not count any more: what was true
+    then may have changed since.
+    """
+    text = confirmation_text(task)
+    uid, _, note = text.partition(" ")
+    return DeathConfirmation(uid, note.strip()) if uid and text != task.status.rejected_confirmation else None
+
+
+def confirmation_text(task: AsyncTask) -> str:
+    """Return the annotation that confirms a death, without surrounding space; "" if there is none."""
+    return task.metadata.annotations.get(names.CONFIRMED_DEAD_ANNOTATION, "").strip()[:CONFIRMATION_MAX]
 
 
 def decision(task: AsyncTask) -> UserDecision | None:
@@ -50,6 +61,11 @@ def ignored_confirmation(task: AsyncTask, uid: str) -> str:
 
     One that was for an earlier attempt, which is recorded, may stay on the task.
     """
+    if (text := confirmation_text(task)) and text == task.status.rejected_confirmation:
+        return (
+            f"The annotation {names.CONFIRMED_DEAD_ANNOTATION} has no effect: it was given while the node "
+            "was Ready. Check again, and give it with another note."
+        )
     found = death_confirmation(task)
     earlier = {u for a in task.status.attempts if a.outcome is not None for u in (a.pod_uid, a.job_uid)}
     if found is None or found.uid == uid or found.uid in earlier:

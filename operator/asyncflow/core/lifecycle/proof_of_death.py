@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from asyncflow.api.asynctask import Proof
 from asyncflow.core.attempt.lease import running_expiry
 from asyncflow.core.attempt.settings import AttemptSettings
-from asyncflow.core.lifecycle.interventions import death_confirmation
+from asyncflow.core.lifecycle.interventions import confirmation_text, death_confirmation
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
@@ -57,6 +57,16 @@ def kubelet_reports(snapshot: Snapshot, pod: PodView | None, now: datetime) -> b
         return False
     node = snapshot.nodes.get(pod.node_name)
     return node is None or node.ready or now - node.read_at > NODE_VIEW_VALID
+
+
+def early_confirmation(snapshot: Snapshot, job: Execution, now: datetime) -> str:
+    """Return the confirmation of an attempt whose kubelet reports: it is to be rejected; else ""."""
+    confirmation = death_confirmation(snapshot.task)
+    if confirmation is None or confirmation.uid != named_by(snapshot, job):
+        return ""
+    return (
+        confirmation_text(snapshot.task) if kubelet_reports(snapshot, pod_of(snapshot, job.uid), now) else ""
+    )
 
 
 def is_sealed(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> bool:

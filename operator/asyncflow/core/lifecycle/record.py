@@ -13,7 +13,7 @@ from asyncflow.api.asynctask import AsyncTaskStatus, Phase, TaskLease
 from asyncflow.core.attempt.settings import effective_settings
 from asyncflow.core.lifecycle.history import attempt_entry, with_entry
 from asyncflow.core.lifecycle.interventions import retry_now
-from asyncflow.core.lifecycle.proof_of_death import lease_end
+from asyncflow.core.lifecycle.proof_of_death import early_confirmation, lease_end
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import with_reason
 from asyncflow.core.views.execution import Execution
@@ -55,6 +55,8 @@ def running_status(
     )
     if (request := retry_now(snapshot.task)) is not None:
         status = status.model_copy(update={"retry_now": request})  # fulfilled: an attempt runs
+    if early := early_confirmation(snapshot, job, now):
+        status = status.model_copy(update={"rejected_confirmation": early})
     settings = effective_settings(snapshot.task, snapshot.task_type) if snapshot.task_type else None
     update: dict[str, object] = {
         "phase": Phase.RUNNING,

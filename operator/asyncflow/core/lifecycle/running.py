@@ -17,7 +17,7 @@ from asyncflow.core.lifecycle.actions import (
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import Folded
 from asyncflow.core.lifecycle.interventions import ignored_confirmation
-from asyncflow.core.lifecycle.proof_of_death import named_by, pod_of
+from asyncflow.core.lifecycle.proof_of_death import early_confirmation, named_by, pod_of
 from asyncflow.core.lifecycle.record import (
     RECORD_AFTER,
     RECORD_ANYWAY,
@@ -44,6 +44,11 @@ EXPLAIN_AFTER = timedelta(seconds=8)
 BACKLOG_AFTER = timedelta(seconds=60)
 """How long a Job may be without a pod, for no known cause, before the status shows it: of thousands of Jobs
 created at once, each waits for the Job controller, and each message is a write."""
+
+
+EARLY_CONFIRMATION = (
+    "The confirmation of the attempt's death has no effect: its node is Ready and reports the end itself."
+)
 
 
 def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decision:
@@ -85,10 +90,11 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         wakes += explain_at
 
     record_at, record_anyway_at = running_since(job) + RECORD_AFTER, running_since(job) + RECORD_ANYWAY
-    if now < record_at and not stop:
+    early = early_confirmation(snapshot, job, now)
+    if now < record_at and not (stop or early):
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
     unknown_pod = pod is None and job.uid not in snapshot.pods_listed_at
-    if not reason and not accepted(pod) and (now < record_anyway_at or unknown_pod):
+    if not (reason or early or accepted(pod)) and (now < record_anyway_at or unknown_pod):
         if job.has_pod:
             actions.append(FindPod())
             wakes.append(now + READ_PODS_AFTER)
@@ -96,7 +102,9 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         return Decision(actions=tuple(actions), live=True, wake=min(wakes, default=None))
     waiting = bool(reason) and not stop and not stuck
     status = running_status(snapshot, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
-    ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job)) if stuck else ""
+    ignored = EARLY_CONFIRMATION if early else ""
+    if stuck and not early:
+        ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job))
     return decided(
         snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
     )

@@ -62,7 +62,8 @@ def decided(
         update["shard"] = (snapshot.task_type.status.shards or FIRST).end
     new = status.model_copy(update=update)
     events = _events(old, new)
-    if ignored and new.message != old.message:
+    rejected = new.rejected_confirmation != old.rejected_confirmation
+    if ignored and (rejected or new.message != old.message):
         events.append(PostEvent(reasons.ANNOTATION_IGNORED, ignored))
     return Decision(status=new, start=start, actions=(*actions, *events), wake=wake, live=live)
 
