@@ -105,7 +105,7 @@ class TestNodes:
         body = ns.get("AsyncTask", "a")
         assert body is not None
         before = body["status"]["attempts"][0]
-        assert (before["outcome"], before["proofOfDeath"]) == ("Unknown", "Fenced")
+        assert (before["outcome"], before["proofOfDeath"]) == ("Disrupted", "Fenced")
         assert "switched off" in before["proofDetail"]
         assert overlaps(records.of("a")) == []
 
@@ -165,6 +165,81 @@ class TestStarts:
         body = ns.wait_phase("a", "Succeeded", "Failed", seconds=120)
         assert [a["number"] for a in body["status"]["attempts"]] == [1]
         assert len(records.of("a")) == 1
+
+
+class TestWhatReallyRan:
+    def test_a_pod_that_its_kubelet_rejects_never_started(
+        self, ns: Namespace, records: Records, worker: Machine
+    ) -> None:
+        pod = {**records.pod(), "nodeName": worker.name}
+        pod["containers"][0]["resources"] = {"requests": {"cpu": "1000"}}
+        ns.task_type(pod=pod, retry={"maxDisruptions": 0})
+        ns.task("a")
+        body = ns.wait_phase("a", "Failed", "Succeeded", seconds=60)
+        (attempt,) = body["status"]["attempts"]
+        assert (attempt["outcome"], attempt["reason"]) == ("NotStarted", "OutOfcpu")
+        assert attempt["proofOfDeath"] == "NeverStarted"
+        assert body["status"]["reason"] == "MaxDisruptionsExceeded"
+
+    def test_a_sidecar_does_not_decide_the_exit_code(self, ns: Namespace, records: Records) -> None:
+        pod = records.pod(grace=2)
+        sidecar = {
+            "name": "proxy",
+            "image": pod["containers"][0]["image"],
+            "imagePullPolicy": "IfNotPresent",
+            "restartPolicy": "Always",
+            "command": ["sh", "-c", "trap 'exit 143' TERM; while :; do sleep 0.1; done"],
+        }
+        snooze = {"exitCodes": [75], "delaySeconds": 1}
+        ns.task_type(pod={**pod, "initContainers": [sidecar]}, retry={"maxRetries": 0, "snooze": snooze})
+        ns.task("a", payload={"seconds": 0.5, "exits": [75, 0]})
+        body = ns.wait_phase("a", "Failed", "Succeeded", seconds=60)
+        attempts = [(a["outcome"], a.get("exitCode")) for a in body["status"]["attempts"]]
+        assert attempts[0] == ("Snoozed", 75)
+        assert attempts[1][0] == "Succeeded"
+
+    def test_exit_0_after_sigterm_is_a_disruption(self, ns: Namespace, records: Records) -> None:
+        pod = records.pod(grace=10)
+        pod["containers"][0]["command"] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+        ns.task_type(pod=pod, retry={"maxDisruptions": 0})
+        ns.task("a")
+        ns.wait(
+            "AsyncTask",
+            "a",
+            lambda b: bool(b["status"].get("attempts")),
+            what="a running attempt",
+            seconds=60,
+        )
+        ns.evict(pod_of(ns, "a")["metadata"]["name"])
+        body = ns.wait_phase("a", "Failed", "Succeeded", seconds=60)
+        (attempt,) = body["status"]["attempts"]
+        assert (attempt["outcome"], attempt["reason"]) == ("Disrupted", "EvictionByEvictionAPI")
+        assert attempt["proofOfDeath"] == "Node"
+
+    def test_a_node_that_still_mounts_a_volume_is_waited_for_and_an_early_confirmation_rejected(
+        self, ns: Namespace, records: Records
+    ) -> None:
+        pod = records.pod()
+        pod["volumes"].append({"name": "late", "secret": {"secretName": "late"}})
+        pod["containers"][0]["volumeMounts"].append({"name": "late", "mountPath": "/late"})
+        deadlines = {"attemptSeconds": 5}
+        ns.task_type(pod=pod, deadlines=deadlines, lease={"marginSeconds": 1}, retry={"maxTimeouts": 0})
+        ns.task("a", lockKey="k", payload={"hang": True})
+        body = ns.wait(
+            "AsyncTask", "a", lambda b: b["status"].get("reason") == "ContainerCreating", seconds=90
+        )
+        assert "mounting volumes" in body["status"]["message"]
+        assert CONFIRMED_DEAD not in body["status"]["message"]
+        text = f"{pod_of(ns, 'a')['metadata']['uid']} nothing ever ran"
+        ns.annotate("AsyncTask", "a", CONFIRMED_DEAD, text)
+        ns.wait_event("a", "AnnotationIgnored")
+        body = ns.wait("AsyncTask", "a", lambda b: b["status"].get("rejectedConfirmation") == text)
+        assert body["status"]["phase"] == "Running"
+        ns.create({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "late"}})
+        body = ns.wait_phase("a", "Failed", "Succeeded", seconds=200)
+        (attempt,) = body["status"]["attempts"]
+        assert (attempt["outcome"], attempt["proofOfDeath"]) == ("TimedOut", "Node")
+        assert ns.all("Lease", labels="asyncflow.dev/lock") == []
 
 
 class TestLocks:

@@ -339,9 +339,7 @@ class TestHold:
         ns.wait(
             "AsyncTask",
             "again",
-            lambda b: (
-                "decision there is about another attempt" in condition(b, "DecisionRequired")["message"]
-            ),
+            lambda b: "has no effect: it names" in condition(b, "DecisionRequired")["message"],
         )
         assert ns.get("Job", "again-0-2") is None
 
@@ -593,7 +591,7 @@ class TestNodeLost:
             running_pod(ns, "a")
             body = shut_down(ns, control_plane, name)
             assert attempts(body, "outcome", "proofOfDeath", "proofDetail") == [
-                ("Unknown", "Fenced", f"node {name} has the out-of-service taint")
+                ("Disrupted", "Fenced", f"node {name} has the out-of-service taint")
             ]
             assert f"node {name}" in ns.wait_event("a", "Fenced")["message"]
             ns.wait("Job", "a-0-2", lambda _: True)
@@ -609,7 +607,7 @@ class TestNodeLost:
             ns.patch("Node", name, {"spec": {"taints": None}})
             body = ns.wait("AsyncTask", "a", lambda b: len(ended(b)) == 2, what="two ended attempts")
             assert [(a["outcome"], a["proofOfDeath"]) for a in ended(body)] == [
-                ("Unknown", "Fenced"),
+                ("Disrupted", "Fenced"),
                 ("Succeeded", "Node"),
             ]
 
@@ -632,7 +630,7 @@ class TestNodeLost:
         body = ns.wait("AsyncTask", "a", lambda b: condition(b, "Stuck").get("status") == "False")
         assert attempts(body, "number", "outcome", "proofOfDeath", "proofDetail")[0] == (
             1,
-            "Unknown",
+            "Disrupted",
             "Fenced",
             "confirmed by an administrator: I saw it burn",
         )

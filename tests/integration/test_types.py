@@ -71,7 +71,7 @@ class TestErrorPolicy:
             ns.task(name, payload=payload)
         condition = ns.condition("TaskType", "t", "Suspended")
         assert condition["reason"] == "ErrorPolicy"
-        assert "2 tasks failed in a row (errorPolicy.maxConsecutive: 2)" in condition["message"]
+        assert "2 consecutive tasks failed (errorPolicy.maxConsecutive: 2)" in condition["message"]
         assert (
             f"kubectl annotate --overwrite -n {ns.name} tasktype t asyncflow.dev/resume="
             in condition["message"]

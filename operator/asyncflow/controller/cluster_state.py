@@ -383,6 +383,10 @@ class ClusterState:
                 self._pods.update(pod.uid, replace(pod, gone=True))
         self._task_changed(task_uid)
 
+    def pods_listed(self, job_uid: str) -> bool:
+        """Return whether the pods of a Job were listed since it was last known to end or to be deleted."""
+        return job_uid in self._pods_listed_at
+
     def note_never_ran(self, job_uid: str) -> None:
         """Record that a Job was deleted while it was suspended, before it had a pod."""
         job = self.jobs.get(job_uid)

@@ -38,8 +38,10 @@ class PodReader:
         for body in pods:
             self._state.put_pod(body)
         existing = {body["metadata"]["uid"] for body in pods}
-        still_deleting = deleting and not existing and await self._exists(namespace, job_name, job_uid)
-        self._state.note_pods_listed(job_uid, task_uid, self._clock(), existing, job_deleting=still_deleting)
+        if deleting and not existing and not await self._exists(namespace, job_name, job_uid):
+            self._state.drop_job(job_uid)
+            deleting = False
+        self._state.note_pods_listed(job_uid, task_uid, self._clock(), existing, job_deleting=deleting)
 
     async def read_of_deleted(self, task_uid: str) -> None:
         """Read the pods of a deleted task's Jobs that are being deleted, if their attempts hold a lock."""
@@ -50,7 +52,8 @@ class PodReader:
 
     def _needs_read(self, job: Execution) -> bool:
         known = any(pod.job_uid == job.uid for pod in self._state.pods_of(job.task_uid))
-        return job.deleting and not (job.finished or job.has_pod or job.without_pod or known)
+        listed = self._state.pods_listed(job.uid)
+        return job.deleting and not (job.finished or job.has_pod or known or listed)
 
     async def _exists(self, namespace: str, job_name: str, job_uid: str) -> bool:
         try:
