@@ -23,7 +23,7 @@ from asyncflow.core.views.job import execution_of_job
 from asyncflow.core.views.pod import pod_view
 from support.builders import T0, at, job_body, pod_body, task, task_type
 
-CONTAINER_PAGE = Path(__file__).parents[2] / "docs/how-to/write-a-container.md"
+CONTAINER_PAGE = Path(__file__).parents[4] / "docs/how-to/write-a-container.md"
 
 
 def rules(**spec: Any) -> AttemptSettings:

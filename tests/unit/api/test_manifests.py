@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from asyncflow.api.crds import manifests, task_definition, type_definition
 from asyncflow.api.schema import UnknownKeyword, structural_schema
 
-CRDS = Path(__file__).parents[2] / "crds"
+CRDS = Path(__file__).parents[3] / "crds"
 DEFINITIONS = {"AsyncTask": task_definition(), "TaskType": type_definition()}
 
 
