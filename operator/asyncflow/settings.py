@@ -24,7 +24,7 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=16, ge=1, le=256, description="Number of tasks reconciled concurrently.")
     stuck_seconds: float = Field(
-        default=10, ge=1, le=600, description="Interval at which running attempts are checked."
+        default=10, ge=1, le=30, description="Interval at which running attempts are checked."
     )
     split_seconds: float = Field(
         default=30,

@@ -8,6 +8,7 @@ from typing import Any
 from asyncflow.api import names
 from asyncflow.api.asynctask import AsyncTask, Phase
 from asyncflow.api.meta import is_true
+from asyncflow.api.tasktype import TaskType
 from asyncflow.core.lifecycle.interventions import confirmation_text
 from asyncflow.kube.client import JOBS, LEASES, NODES, PODS, TASKS, TYPES, ApiError, Body
 from model.operators import InFlight, SimulatedOperator
@@ -485,6 +486,7 @@ class Explorer:
 
     def check_the_end(self) -> None:
         """See that every task has ended, and that its counts are those of its history."""
+        retries = TaskType.model_validate(self.world.objects[TYPES]["poll"]).spec.retry.max_retries
         for task in self.tasks():
             status = task.status
             if not status.phase.terminal:
@@ -513,7 +515,7 @@ class Explorer:
                 raise Violation(f"{task.metadata.name} succeeded without a success: {status}")
             if any(a.outcome is None for a in status.attempts):
                 raise Violation(f"{task.metadata.name} ended with an open attempt: {status}")
-            if (status.failures or 0) > BUDGET["maxRetries"] + 1 + sum(1 for a in run if a.decision):
+            if (status.failures or 0) > retries + 1 + sum(1 for a in run if a.decision):
                 raise Violation(f"{task.metadata.name} was retried beyond its budget: {status}")
         if self.locks_left():
             raise Violation(f"locks are left: {self.locks_left()}")

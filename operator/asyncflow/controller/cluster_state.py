@@ -149,6 +149,7 @@ class ClusterState:
         lock = self.lock(lock_id) if lock_id else None
         task_type, census = self.task_type(task.type_key), self.census(task.type_key)
         open_jobs = {job.uid for job in jobs} | {a.job_uid for a in task.status.attempts if a.outcome is None}
+        open_jobs |= {pod.job_uid for pod in pods}
         node_names = {pod.node_name for pod in pods}
         node_names |= {a.node_name for a in task.status.attempts if a.node_name}
         return Snapshot(
@@ -275,7 +276,7 @@ class ClusterState:
     def drop_job(self, uid: str) -> None:
         """Mark a Job as deleted. It is kept, with its pods, as long as it is needed as evidence."""
         job = self.jobs.get(uid)
-        if job is None:
+        if job is None or uid in self._gone:
             return
         if self._needed(job):
             self._gone.add(uid)
@@ -308,7 +309,7 @@ class ClusterState:
         if task is not None and is_recorded(task.status, pod.attempt):
             return False  # its evidence is not needed any more
         if before is not None and before.started and not pod.started:
-            pod = replace(pod, started=True)
+            pod = replace(pod, started=True, rejected=False, preparing="")
         if not self._pods.put(pod.uid, int(pod.resource_version), pod):
             return False
         self._pods_of[pod.task_uid][pod.uid] = None

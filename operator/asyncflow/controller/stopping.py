@@ -59,7 +59,9 @@ class Stopper:
             "metadata": {"uid": close.uid, "annotations": annotations},
             "spec": {"activeDeadlineSeconds": 1},
         }
-        await self._patch_job(task, close.name, body)
+        job = await self._patch_job(task, close.name, body)
+        if job is not None and job["spec"].get("suspend"):
+            await self._delete_suspended(task, job, never_ran=False)
 
     async def _stop_on_node(self, task: AsyncTask, pod: Body) -> None:
         meta = pod["metadata"]

@@ -169,3 +169,28 @@ def test_a_job_that_changed_in_nothing_that_matters_wakes_nobody(
     assert changed == []
     state.put_job(job_body(version=4, active=1))
     assert changed == ["uid-order-1"]
+
+
+def test_a_pod_that_has_run_is_not_rejected_by_a_later_view(state: ClusterState) -> None:
+    state.put_task(task_body())
+    state.put_job(job_body())
+    now = format_time(T0)
+    running = [{"name": "main", "containerID": "containerd://1", "state": {"running": {}}}]
+    state.put_pod(pod_body(version=1, phase="Running", startTime=now, containerStatuses=running))
+    body = pod_body(version=2, phase="Failed", startTime=now, reason="NodeAffinity")
+    fields: dict[str, Any] = {"f:status": {"f:phase": {}}}
+    body["metadata"]["managedFields"] = [
+        {"manager": "kubelet", "subresource": "status", "time": now, "fieldsV1": fields}
+    ]
+    state.put_pod(body)
+    (pod,) = state.pods_of("uid-order-1")
+    assert (pod.started, pod.rejected) == (True, False)
+
+
+def test_a_list_of_the_pods_of_an_orphan_is_in_its_snapshot(state: ClusterState) -> None:
+    state.put_task(task_body())
+    state.put_pod(pod_body(phase="Running"))
+    state.note_pods_listed("job-order-1-1", "uid-order-1", T0, {"pod-order-1-1"})
+    snapshot = state.snapshot("uid-order-1")
+    assert snapshot is not None
+    assert snapshot.pods_listed_at == {"job-order-1-1": T0}

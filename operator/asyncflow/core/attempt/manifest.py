@@ -212,6 +212,7 @@ def _pod_template(
         container["env"] = [*env, *_without_reserved(container.get("env") or ())]
     spec["restartPolicy"] = "Never"
     spec["activeDeadlineSeconds"] = settings.attempt_seconds
+    spec["terminationGracePeriodSeconds"] = settings.grace_seconds  # explicit, so that a change is noticed
     meta = template.get("metadata") or {}
     return {"metadata": {**meta, "labels": {**(meta.get("labels") or {}), **labels}}, "spec": spec}
 

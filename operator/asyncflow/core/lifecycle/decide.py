@@ -36,6 +36,8 @@ def decide(snapshot: Snapshot, now: datetime) -> Decision:
         return _with_release(snapshot, task.status, decide_finished(snapshot, now), now)
     settings = effective_settings(task, snapshot.task_type) if snapshot.task_type else None
     folded = fold(snapshot, settings, now)
+    if folded.decide_at is not None:
+        return Decision(live=True, wake=folded.decide_at)
     if folded.needs_pod_read is not None:
         return read_evidence(folded.needs_pod_read, now)
     if folded.awaiting_proof is not None:

@@ -6,7 +6,7 @@ from asyncflow.api import asynctask as api
 from asyncflow.api import reasons
 from asyncflow.api.asynctask import AsyncTaskStatus, Phase
 from asyncflow.core.lifecycle import outcome
-from asyncflow.core.lifecycle.actions import Action, Decision, DeleteJob, PostEvent, StopJob
+from asyncflow.core.lifecycle.actions import Action, Decision, DeleteJob, PostEvent, ReadPods, StopJob
 from asyncflow.core.lifecycle.history import is_recorded
 from asyncflow.core.lifecycle.interventions import retry_now
 from asyncflow.core.lifecycle.snapshot import Snapshot
@@ -57,16 +57,20 @@ def decide_finished(snapshot: Snapshot, now: datetime) -> Decision:
     actions: list[Action] = []
     wakes: list[datetime] = []
     for job in snapshot.jobs:
-        if job.uid in snapshot.gone or job.deleting:
+        lock, gone = snapshot.lock, job.uid in snapshot.gone
+        holds_lock = lock is not None and (lock.task_uid, lock.attempt_number) == (
+            job.task_uid,
+            job.attempt.number,
+        )
+        if holds_lock and (job.closed or gone) and job.uid not in snapshot.pods_listed_at:
+            actions.append(ReadPods(job.name, job.uid))
+        if gone or job.deleting:
             continue
         if not job.finished:
             if not job.stop_reason:
                 actions.append(StopJob(job.name, job.uid, outcome.STOP_TASK_ENDED))
             continue
-        if snapshot.lock is not None and (snapshot.lock.task_uid, snapshot.lock.attempt_number) == (
-            job.task_uid,
-            job.attempt.number,
-        ):
+        if holds_lock:
             continue  # needed as evidence until the lock is released
         due = (job.finish_time or job.created) + JOBS_KEPT
         if now >= due:

@@ -1,6 +1,6 @@
 """The history of a task's attempts: each outcome is recorded once, by the attempt's number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from asyncflow.api import reasons
@@ -35,6 +35,8 @@ class Folded:
     """Proof of death of the live attempt from outside: its Job has still to be closed."""
     needs_pod_read: Execution | None = None
     awaiting_proof: tuple[Execution, Ending] | None = None
+    decide_at: datetime | None = None
+    """When to decide at the latest: the pod of a completed Job has still to be seen."""
     duplicate_job: bool = False
     """Whether the live Job repeats an attempt that is on record, as a stale operator may create one."""
 
@@ -42,7 +44,8 @@ class Folded:
 def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) -> Folded:
     """Fold the outcomes of all ended Jobs into the status, each once, in the order of their attempts."""
     status = snapshot.task.status
-    for job, gone in _attempts_seen(snapshot):
+    for observed, gone in _attempts_seen(snapshot):
+        job = _with_record(snapshot, observed)
         known = is_recorded(status, job.attempt.number)
         if known and (job.finished or gone or _is_the_recorded(status, job)):
             continue
@@ -52,7 +55,8 @@ def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) ->
             return Folded(status, live=job, evidence=evidence, duplicate_job=known)
         end = lease_end(snapshot, job)
         if _awaits_terminal_pod(job, pod, now):
-            return Folded(status, live=job)
+            assert job.finish_time is not None
+            return Folded(status, decide_at=job.finish_time + EVIDENCE_AFTER)
         ending = judge(
             job,
             pod,
@@ -67,6 +71,14 @@ def fold(snapshot: Snapshot, settings: AttemptSettings | None, now: datetime) ->
             return Folded(status, awaiting_proof=(job, ending))
         status = _with_ending(snapshot, status, job, ending, settings, now)
     return Folded(status)
+
+
+def _with_record(snapshot: Snapshot, job: Execution) -> Execution:
+    """Return a Job with what the task's status records of its pod: the Job's own counters may be reset."""
+    entry = next((a for a in snapshot.task.status.attempts if a.job_uid == job.uid), None)
+    if entry is None or not entry.pod_uid:
+        return job
+    return replace(job, has_pod=True, never_bound=job.never_bound and not entry.node_name)
 
 
 def _awaits_terminal_pod(job: Execution, pod: PodView | None, now: datetime) -> bool:

@@ -14,7 +14,7 @@ from asyncflow.core.lifecycle.actions import ReleaseLock
 from asyncflow.core.lifecycle.finished import JOBS_KEPT
 from asyncflow.core.lifecycle.history import is_recorded
 from asyncflow.core.lifecycle.outcome import judge
-from asyncflow.core.lifecycle.proof_of_death import most_informative, outside_evidence, pod_of
+from asyncflow.core.lifecycle.proof_of_death import is_sealed, most_informative, outside_evidence, pod_of
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.lease import LockView
@@ -62,10 +62,11 @@ def _proven_dead(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
     gone = job.uid in snapshot.gone
     if not (snapshot.task.status.phase.terminal and (job.closed or gone)):
         return False
-    evidence = outside_evidence(snapshot, job, None, now)
+    pod, listed = pod_of(snapshot, job.uid), job.uid in snapshot.pods_listed_at
+    evidence = outside_evidence(snapshot, job, None, now) if is_sealed(snapshot, job, pod, now) else None
     if not (job.finished or gone) and evidence is None:
         return False
-    ending = judge(job, pod_of(snapshot, job.uid), gone=gone, looked=True, evidence=evidence)
+    ending = judge(job, pod, gone=gone, looked=listed, evidence=evidence)
     return ending is not None and ending.proof is not None
 
 

@@ -65,7 +65,7 @@ def judge(
     """
     if job.complete and not (pod is not None and pod.interrupted):
         return Ending(Outcome.SUCCEEDED, Proof.NODE, reasons.COMPLETED, end_time=job.finish_time)
-    settled = pod is not None and (pod.terminal or _never_bound(pod))
+    settled = pod is not None and (pod.terminal or pod.never_bound)
     if not looked and not settled and evidence is None:
         return None
     proof = _proof(job, pod)
@@ -104,10 +104,6 @@ def _from_outside(job: Execution, pod: PodView | None, evidence: Evidence, *, ov
         node_name=(pod.node_name or None) if pod else None,
         proof_detail=evidence.detail,
     )
-
-
-def _never_bound(pod: PodView) -> bool:
-    return pod.deleting and not pod.node_name  # the scheduler does not bind a pod that is being deleted
 
 
 def _proof(job: Execution, pod: PodView | None) -> Proof | None:

@@ -38,10 +38,10 @@ def pod_of(snapshot: Snapshot, job_uid: str) -> PodView | None:
 
 
 def most_informative(pods: Iterable[PodView], job_uid: str) -> PodView | None:
-    """Return a Job's pod: a terminal one before others, then the newest version."""
+    """Return a Job's pod; of several one whose end is unknown: the end of another proves nothing."""
     return max(
         (pod for pod in pods if pod.job_uid == job_uid),
-        key=lambda pod: (pod.terminal, int(pod.resource_version)),
+        key=lambda pod: (not (pod.terminal or pod.never_bound), int(pod.resource_version)),
         default=None,
     )
 
@@ -60,13 +60,24 @@ def kubelet_reports(snapshot: Snapshot, pod: PodView | None, now: datetime) -> b
 
 
 def early_confirmation(snapshot: Snapshot, job: Execution, now: datetime) -> str:
-    """Return the confirmation of an attempt whose kubelet reports: it is to be rejected; else ""."""
-    confirmation = death_confirmation(snapshot.task)
-    if confirmation is None or confirmation.uid != named_by(snapshot, job):
+    """Return the confirmation of an attempt on a node known to be ready: it is rejected; else ""."""
+    if not _is_confirmed(snapshot, job):
         return ""
-    return (
-        confirmation_text(snapshot.task) if kubelet_reports(snapshot, pod_of(snapshot, job.uid), now) else ""
-    )
+    pod = pod_of(snapshot, job.uid)
+    node = snapshot.nodes.get(pod.node_name) if pod is not None else None
+    known_ready = node is not None and node.ready and now - node.read_at <= NODE_VIEW_VALID
+    return confirmation_text(snapshot.task) if known_ready and kubelet_reports(snapshot, pod, now) else ""
+
+
+def needs_node_read(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
+    """Return whether the confirmation of an attempt can be evaluated only after its node was read."""
+    reports = kubelet_reports(snapshot, pod_of(snapshot, job.uid), now)
+    return reports and _is_confirmed(snapshot, job) and not early_confirmation(snapshot, job, now)
+
+
+def _is_confirmed(snapshot: Snapshot, job: Execution) -> bool:
+    confirmation = death_confirmation(snapshot.task)
+    return confirmation is not None and confirmation.uid == named_by(snapshot, job)
 
 
 def is_sealed(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> bool:

@@ -17,7 +17,7 @@ from asyncflow.core.lifecycle.actions import (
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import Folded
 from asyncflow.core.lifecycle.interventions import ignored_confirmation
-from asyncflow.core.lifecycle.proof_of_death import early_confirmation, named_by, pod_of
+from asyncflow.core.lifecycle.proof_of_death import early_confirmation, named_by, needs_node_read, pod_of
 from asyncflow.core.lifecycle.record import (
     RECORD_AFTER,
     RECORD_ANYWAY,
@@ -29,6 +29,7 @@ from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided
 from asyncflow.core.lifecycle.stop import reason_to_stop
 from asyncflow.core.lifecycle.stuck import (
+    EARLY_CONFIRMATION,
     READ_PODS_AFTER,
     is_preparing,
     next_pod_read,
@@ -44,11 +45,6 @@ EXPLAIN_AFTER = timedelta(seconds=8)
 BACKLOG_AFTER = timedelta(seconds=60)
 """How long a Job may be without a pod, for no known cause, before the status shows it: of thousands of Jobs
 created at once, each waits for the Job controller, and each message is a write."""
-
-
-EARLY_CONFIRMATION = (
-    "The confirmation of the attempt's death has no effect: its node is Ready and reports the end itself."
-)
 
 
 def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decision:
@@ -91,6 +87,9 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
 
     record_at, record_anyway_at = running_since(job) + RECORD_AFTER, running_since(job) + RECORD_ANYWAY
     early = early_confirmation(snapshot, job, now)
+    if needs_node_read(snapshot, job, now):
+        actions.append(FindPod())
+        wakes.append(now + READ_PODS_AFTER)
     if now < record_at and not (stop or early):
         return Decision(actions=tuple(actions), live=True, wake=min([record_at, *wakes]))
     unknown_pod = pod is None and job.uid not in snapshot.pods_listed_at

@@ -10,6 +10,7 @@ from asyncflow.core.lifecycle.history import EVIDENCE_AFTER
 from asyncflow.core.lifecycle.interventions import how_to_confirm, ignored_confirmation
 from asyncflow.core.lifecycle.outcome import Ending
 from asyncflow.core.lifecycle.proof_of_death import (
+    early_confirmation,
     kubelet_reports,
     lease_end,
     named_by,
@@ -28,6 +29,11 @@ READ_PODS_AT_LEAST_EVERY = timedelta(seconds=60)
 
 OVERDUE_AFTER = timedelta(seconds=60)
 """How late the Job controller may enforce a Job's deadline before the task is stuck."""
+
+
+EARLY_CONFIRMATION = (
+    "The confirmation of the attempt's death has no effect: its node is Ready and reports the end itself."
+)
 
 
 def read_evidence(job: Execution, now: datetime) -> Decision:
@@ -56,6 +62,8 @@ def stuck_without_proof(
         wakes.append(due)
     status = running_status(snapshot, status, job, now, reasons.NO_PROOF_OF_DEATH, message, stuck=True)
     ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job))
+    if early_confirmation(snapshot, job, now):
+        ignored = EARLY_CONFIRMATION
     return decided(
         snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
     )
@@ -122,9 +130,9 @@ def _remedy(snapshot: Snapshot, job: Execution, now: datetime) -> str:
     pod = pod_of(snapshot, job.uid)
     if pod is not None and kubelet_reports(snapshot, pod, now):
         return (
-            f"node {pod.node_name} is Ready and reports it as soon as the processes have ended; until then a "
-            "confirmation is neither needed nor counted. If that takes too long, check the kubelet and the "
-            "container runtime of the node"
+            f"as long as node {pod.node_name} is not lost, it reports the end itself, and a confirmation is "
+            "neither needed nor counted. If that takes too long, check the kubelet and the container runtime "
+            "of the node"
         )
     uid, check = named_by(snapshot, job), ""
     ignored = ignored_confirmation(snapshot.task, uid)

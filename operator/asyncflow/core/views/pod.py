@@ -62,6 +62,11 @@ class PodView:
         return self.phase in ("Failed", "Succeeded")
 
     @property
+    def never_bound(self) -> bool:
+        """Whether it is being deleted without a node: the scheduler does not bind it any more."""
+        return self.deleting and not self.node_name
+
+    @property
     def interrupted(self) -> bool:
         """Whether its deletion or disruption came before the end of its containers (in whole seconds)."""
         return self.interrupted_at is not None and (
@@ -96,7 +101,7 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         uid=meta["uid"],
         resource_version=meta["resourceVersion"],
         task_uid=owner_uid,
-        job_uid=owner.get("uid") or labels.get("batch.kubernetes.io/controller-uid", ""),
+        job_uid=owner.get("uid") or _job_uid_of_orphan(meta, labels),
         phase=status.get("phase", ""),
         reason=reason,
         message=status.get("message", ""),
@@ -117,6 +122,12 @@ def pod_view(body: dict[str, Any]) -> PodView | None:
         attempt=number(labels.get(names.ATTEMPT_LABEL)),
         job_name=labels.get("batch.kubernetes.io/job-name", ""),
     )
+
+
+def _job_uid_of_orphan(meta: dict[str, Any], labels: dict[str, str]) -> str:
+    """Return the uid of the Job of an orphaned pod; "" for a copy of a pod under another name."""
+    own_name = meta["name"].startswith(labels.get("batch.kubernetes.io/job-name", "") + "-")
+    return labels.get("batch.kubernetes.io/controller-uid", "") if own_name else ""
 
 
 def _deletion_requested(meta: dict[str, Any]) -> datetime | None:

@@ -240,6 +240,12 @@ class TestMutated:
         assert "spec.template.spec.activeDeadlineSeconds from 180 to 9999" in message
         assert "exempt Jobs with the label" in message
 
+    def test_so_is_a_changed_grace_period_that_the_template_leaves_to_its_default(self) -> None:
+        job = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
+        changed = deepcopy(job)
+        changed["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = 0
+        assert "terminationGracePeriodSeconds from 30 to 0" in mutation_message(job, changed)
+
     def test_what_a_queueing_controller_changes_is_accepted(self) -> None:
         job = attempt_job(task(), rules(), AttemptId(1, 0, 1), now=T0)
         changed = deepcopy(job)

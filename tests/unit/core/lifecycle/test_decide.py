@@ -226,7 +226,8 @@ class TestEnd:
         assert status_of(look(task(cancel=True), 12, jobs=(completed(),))).phase is Phase.SUCCEEDED
 
     def test_a_success_waits_for_the_event_of_its_pod_for_a_moment(self) -> None:
-        assert look(task(), 11, jobs=(completed(),)).status is None
+        waits = look(task(), 11, jobs=(completed(),))
+        assert (waits.status, waits.wake, waits.live) == (None, at(12), True)
         assert status_of(look(task(), 12, jobs=(completed(),))).phase is Phase.SUCCEEDED
 
     def test_a_task_that_never_ran_is_cancelled_at_once(self) -> None:

@@ -8,7 +8,15 @@ import pytest
 from asyncflow.api import names
 from asyncflow.api.asynctask import Outcome, Phase, Proof
 from asyncflow.api.meta import find_condition, is_true
-from asyncflow.core.lifecycle.actions import CloseJob, Decision, PostEvent, ReadPods, StartAttempt, StopJob
+from asyncflow.core.lifecycle.actions import (
+    CloseJob,
+    Decision,
+    FindPod,
+    PostEvent,
+    ReadPods,
+    StartAttempt,
+    StopJob,
+)
 from asyncflow.core.lifecycle.lock_fate import free_after_deletion
 from asyncflow.core.lifecycle.proof_of_death import NODE_VIEW_VALID
 from asyncflow.core.views.lease import LockView
@@ -94,6 +102,28 @@ class TestEvidence:
         assert "give it with another note" in status_of(look(rejected, LATE, **lost)).message
         again = annotated(rejected, {names.CONFIRMED_DEAD_ANNOTATION: "pod-job-order-1-1 burnt down"})
         assert closed(look(again, LATE, **lost))
+
+    def test_one_for_a_node_that_was_not_read_is_kept_until_it_was(self) -> None:
+        known: dict[str, Any] = {"jobs": (job(),), "pods": (alive(job()),)}
+        decision = look(CONFIRMED, 60, **known)
+        assert FindPod() in decision.actions
+        assert decision.status is None or decision.status.rejected_confirmation is None
+        assert closed(look(CONFIRMED, 61, **known, nodes=node(ready=False, read=61)))
+
+    def test_the_end_of_one_pod_says_nothing_of_another_of_the_same_job(self) -> None:
+        over = failed(message="Pod shop/p has condition DisruptionTarget matching FailJob rule at index 0")
+        copied = pod(over, uid="copy", resource_version="9")
+        known = {"jobs": (over,), "pods": (copied, alive(over)), "pods_listed_at": {over.uid: at(20)}}
+        assert status_of(look(task(), 20, **known)).attempts[0].outcome is None
+
+    def test_a_lock_is_not_released_on_a_confirmation_while_its_kubelet_reports(self) -> None:
+        lock = LockView("shop", "lock", "lock-uid", "7", holder="uid-order-1/1/0/1", acquired=at(0))
+        ended = CONFIRMED.model_copy(update={"status": task(status={"phase": "Failed"}).status})
+        over = job(ending=True, stop_reason="TaskEnded")
+        known = {"jobs": (over,), "lock": lock, "pods_listed_at": {over.uid: at(60)}}
+        lost = node(ready=False, read=60)
+        assert look(ended, 60, **known, pods=(alive(over),), nodes=lost).release is None, "not being deleted"
+        assert look(ended, 60, **known, pods=(alive(over, deleting=True),), nodes=lost).release is not None
 
 
 class TestLeaseExpired:
@@ -200,6 +230,13 @@ class TestNeverHadAPod:
         proof = status_of(decision).attempts[0].proof_of_death
         assert proof is (Proof.NEVER_STARTED if without_pod else None)
         assert free_after_deletion(self.LOCK, (gone,), (), frozenset({gone.uid})) is without_pod
+
+    def test_a_pod_that_is_on_record_was_there_whatever_the_job_counts(self) -> None:
+        known = {"jobs": (job(),), "pods": (alive(job()),), "nodes": node(ready=True, read=10)}
+        running = written(task(), look(task(), 10, **known))
+        gone = job(has_pod=False, deleting=True, without_pod=True, suspended=True)
+        later = {"gone": frozenset({gone.uid}), "pods_listed_at": {gone.uid: at(70)}}
+        assert status_of(look(running, 70, jobs=(gone,), **later)).attempts[0].outcome is None
 
     @pytest.mark.parametrize("bound", [False, True])
     def test_a_pod_deleted_before_it_was_bound_frees_the_lock_of_its_task(self, bound: bool) -> None:

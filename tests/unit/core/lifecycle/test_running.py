@@ -282,9 +282,12 @@ def test_a_lock_whose_last_create_may_be_under_way_is_not_given_up() -> None:
 def test_the_job_of_an_ended_task_that_holds_a_lock_without_proof_stays() -> None:
     held = LockView("shop", "lock", "uid-lock", "7", "uid-order-1/1/0/1", at(0))
     ended = task(lockKey="k", status={"phase": "Failed"})
-    decision = look(ended, 5000, jobs=(lost(),), pods=(pod(lost(), dead=False),), lock=held)
+    known = {"jobs": (lost(),), "pods": (pod(lost(), dead=False),), "lock": held}
+    decision = look(ended, 5000, **known)
     assert decision.release is None
-    assert decision.actions == ()
+    assert decision.actions == (ReadPods("order-1-0-1", "job-order-1-1"),)
+    decision = look(ended, 5000, **known, pods_listed_at={"job-order-1-1": at(4000)})
+    assert (decision.release, decision.actions) == (None, ())
 
 
 def test_a_run_does_not_go_back() -> None:
