@@ -302,6 +302,8 @@ class ClusterState:
 
         A deleted pod is kept as last observed.
         """
+        if not self._pods.is_newer(*_identity(body)):
+            return False  # before it is read: most events of a finished pod are not needed any more
         pod = pod_view(body)
         if pod is None or (pod.task_uid not in self.tasks and pod.job_uid not in self.jobs):
             return False
