@@ -355,10 +355,6 @@ class ClusterState:
         """Store a node."""
         self._nodes[node.name] = node
 
-    def drop_node(self, name: str) -> None:
-        """Remove a deleted node: it is not evidence."""
-        self._nodes.pop(name, None)
-
     def note_pods_listed(
         self,
         job_uid: str,
@@ -378,9 +374,8 @@ class ClusterState:
             job_deleting: whether the Job existed and was being deleted, so that it could create no other pod.
         """
         self._pods_listed_at[job_uid] = now
-        job = self.jobs.get(job_uid)
-        if job_deleting and job is not None and not existing and not job.has_pod:
-            self.jobs.update(job_uid, replace(job, without_pod=True))
+        if job_deleting and not existing:
+            self.note_never_ran(job_uid)
         for pod in self.pods_of(task_uid):
             if pod.job_uid == job_uid and pod.uid not in existing and not pod.gone:
                 self._pods.update(pod.uid, replace(pod, gone=True))
@@ -391,7 +386,7 @@ class ClusterState:
         return job_uid in self._pods_listed_at
 
     def note_never_ran(self, job_uid: str) -> None:
-        """Record that a Job was deleted while it was suspended, before it had a pod."""
+        """Record that a Job has no pod and can create none any more: it never had one."""
         job = self.jobs.get(job_uid)
         if job is not None and not job.has_pod:
             self.jobs.update(job_uid, replace(job, without_pod=True))

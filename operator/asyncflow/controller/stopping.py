@@ -48,9 +48,7 @@ class Stopper:
             elif pod not in bound:
                 await self._delete_unbound(task, pod)
                 annotations[names.NEVER_BOUND_ANNOTATION] = pod["metadata"]["uid"]
-        job = await self._patch_job(task, stop.name, body)
-        if job is not None and job["spec"].get("suspend"):
-            await self._delete_suspended(task, job, never_ran=not pods)
+        await self._end_job(task, stop.name, body, never_ran=not pods)
 
     async def close(self, task: AsyncTask, close: CloseJob) -> None:
         """Prevent another pod of a Job; its attempt is proven dead without a report from its node."""
@@ -59,9 +57,7 @@ class Stopper:
             "metadata": {"uid": close.uid, "annotations": annotations},
             "spec": {"activeDeadlineSeconds": 1},
         }
-        job = await self._patch_job(task, close.name, body)
-        if job is not None and job["spec"].get("suspend"):
-            await self._delete_suspended(task, job, never_ran=False)
+        await self._end_job(task, close.name, body, never_ran=False)
 
     async def _stop_on_node(self, task: AsyncTask, pod: Body) -> None:
         meta = pod["metadata"]
@@ -88,16 +84,17 @@ class Stopper:
                 raise
             raise Requeue(f"pod {meta['name']} was deleted meanwhile") from error
 
-    async def _patch_job(self, task: AsyncTask, name: str, body: Body) -> Body | None:
-        """Patch a Job; return it, or None if it is gone or another one of this name."""
+    async def _end_job(self, task: AsyncTask, name: str, body: Body, *, never_ran: bool) -> None:
+        """Patch a Job, unless it is gone or another one of this name; delete it if it is suspended."""
         try:
             job = await self._client.patch(JOBS, task.metadata.namespace, name, body)
         except ApiError as error:
             if not (error.not_found or error.conflict):
                 raise
-            return None
+            return
         self._state.put_job(job)
-        return job
+        if job["spec"].get("suspend"):
+            await self._delete_suspended(task, job, never_ran=never_ran)
 
     async def _delete_suspended(self, task: AsyncTask, job: Body, *, never_ran: bool) -> None:
         """Delete a suspended Job, on the condition that it is still suspended: its deadline does not run.

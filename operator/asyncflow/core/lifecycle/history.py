@@ -12,8 +12,10 @@ from asyncflow.core.lifecycle.proof_of_death import (
     Evidence,
     is_sealed,
     lease_end,
+    node_name_of,
     outside_evidence,
     pod_of,
+    recorded,
 )
 from asyncflow.core.lifecycle.retry import charged_counter, final_outcome, pause
 from asyncflow.core.lifecycle.snapshot import Snapshot
@@ -92,13 +94,13 @@ def _attempts_seen(snapshot: Snapshot) -> list[tuple[Execution, bool]]:
     """Return the Jobs by attempt, each with whether it is gone; and the recorded attempts that have none."""
     task = snapshot.task
     there = {job.attempt.number for job in snapshot.jobs}
-    recorded = {attempt.number for attempt in task.status.attempts}
+    on_record = {attempt.number for attempt in task.status.attempts}
     orphans = {
         pod.attempt: Attempt(
             number=pod.attempt, job_name=pod.job_name, job_uid=pod.job_uid, start_time=pod.start_time
         )
         for pod in snapshot.pods
-        if pod.attempt and pod.attempt not in there | recorded
+        if pod.attempt and pod.attempt not in there | on_record
     }
     vanished = [
         (_vanished_job(task, attempt), True)
@@ -199,10 +201,10 @@ def with_entry(
 def attempt_entry(snapshot: Snapshot, job: Execution) -> Attempt:
     """Return the history entry of a running attempt."""
     pod = pod_of(snapshot, job.uid)
-    recorded = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
-    where = (pod.node_name if pod else "") or (recorded.node_name if recorded else None) or None
+    entry = recorded(snapshot, job)
+    where = node_name_of(snapshot, job) or None
     node = snapshot.nodes.get(where) if where else None
-    boot = recorded.node_boot if recorded else None
+    boot = entry.node_boot if entry else None
     if (
         not boot
         and node is not None
@@ -214,7 +216,7 @@ def attempt_entry(snapshot: Snapshot, job: Execution) -> Attempt:
     return Attempt(
         node_name=where,
         node_boot=boot,
-        pod_uid=(pod.uid if pod else "") or (recorded.pod_uid if recorded else ""),
+        pod_uid=(pod.uid if pod else "") or (entry.pod_uid if entry else ""),
         number=job.attempt.number,
         run=job.attempt.run,
         stage=job.attempt.stage,

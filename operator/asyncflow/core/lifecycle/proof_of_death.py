@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from asyncflow.api.asynctask import Proof
+from asyncflow.api.asynctask import Attempt, Proof
 from asyncflow.core.attempt.lease import running_expiry
 from asyncflow.core.attempt.settings import AttemptSettings
-from asyncflow.core.lifecycle.interventions import confirmation_text, death_confirmation
+from asyncflow.core.lifecycle.interventions import (
+    DeathConfirmation,
+    confirmation_text,
+    death_confirmation,
+)
 from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
@@ -30,6 +34,11 @@ class Evidence:
     detail: str
     node_lost: bool = True
     """Whether the node of the attempt is known to be lost."""
+
+
+def recorded(snapshot: Snapshot, job: Execution) -> Attempt | None:
+    """Return what the task's status has on record of an attempt."""
+    return next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
 
 
 def pod_of(snapshot: Snapshot, job_uid: str) -> PodView | None:
@@ -61,7 +70,7 @@ def kubelet_reports(snapshot: Snapshot, pod: PodView | None, now: datetime) -> b
 
 def early_confirmation(snapshot: Snapshot, job: Execution, now: datetime) -> str:
     """Return the confirmation of an attempt on a node known to be ready: it is rejected; else ""."""
-    if not _is_confirmed(snapshot, job):
+    if _confirmation_of(snapshot, job) is None:
         return ""
     pod = pod_of(snapshot, job.uid)
     node = snapshot.nodes.get(pod.node_name) if pod is not None else None
@@ -72,12 +81,16 @@ def early_confirmation(snapshot: Snapshot, job: Execution, now: datetime) -> str
 def needs_node_read(snapshot: Snapshot, job: Execution, now: datetime) -> bool:
     """Return whether the confirmation of an attempt can be evaluated only after its node was read."""
     reports = kubelet_reports(snapshot, pod_of(snapshot, job.uid), now)
-    return reports and _is_confirmed(snapshot, job) and not early_confirmation(snapshot, job, now)
+    return (
+        reports and _confirmation_of(snapshot, job) is not None and not early_confirmation(snapshot, job, now)
+    )
 
 
-def _is_confirmed(snapshot: Snapshot, job: Execution) -> bool:
+def _confirmation_of(snapshot: Snapshot, job: Execution) -> DeathConfirmation | None:
+    """Return the confirmation on the task if it names this attempt."""
     confirmation = death_confirmation(snapshot.task)
-    return confirmation is not None and confirmation.uid == named_by(snapshot, job)
+    names_it = confirmation is not None and confirmation.uid == named_by(snapshot, job)
+    return confirmation if names_it else None
 
 
 def is_sealed(snapshot: Snapshot, job: Execution, pod: PodView | None, now: datetime) -> bool:
@@ -90,7 +103,7 @@ def is_sealed(snapshot: Snapshot, job: Execution, pod: PodView | None, now: date
 def node_name_of(snapshot: Snapshot, job: Execution) -> str:
     """Return the name of the node of an attempt, as far as its pod or its record has it."""
     pod = pod_of(snapshot, job.uid)
-    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    entry = recorded(snapshot, job)
     return (pod.node_name if pod else "") or (entry.node_name if entry else None) or ""
 
 
@@ -100,7 +113,7 @@ def named_by(snapshot: Snapshot, job: Execution) -> str:
     A confirmation of a Job that may still create a pod would be about processes that do not exist yet.
     """
     pod = pod_of(snapshot, job.uid)
-    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    entry = recorded(snapshot, job)
     return (pod.uid if pod else "") or (entry.pod_uid if entry else "") or job.uid
 
 
@@ -140,11 +153,10 @@ def outside_evidence(
     pod = pod_of(snapshot, job.uid)
     if kubelet_reports(snapshot, pod, now):
         return None
-    entry = next((a for a in snapshot.task.status.attempts if a.number == job.attempt.number), None)
+    entry = recorded(snapshot, job)
     where = node_name_of(snapshot, job)
     node = snapshot.nodes.get(where)
-    confirmation = death_confirmation(snapshot.task)
-    if confirmation is not None and confirmation.uid == named_by(snapshot, job):
+    if (confirmation := _confirmation_of(snapshot, job)) is not None:
         return Evidence(
             Proof.FENCED,
             f"confirmed by an administrator: {confirmation.note or 'without a note'}",

@@ -16,8 +16,7 @@ from asyncflow.core.lifecycle.actions import (
 )
 from asyncflow.core.lifecycle.blocker import Blocker
 from asyncflow.core.lifecycle.history import Folded
-from asyncflow.core.lifecycle.interventions import ignored_confirmation
-from asyncflow.core.lifecycle.proof_of_death import early_confirmation, named_by, needs_node_read, pod_of
+from asyncflow.core.lifecycle.proof_of_death import early_confirmation, needs_node_read, pod_of
 from asyncflow.core.lifecycle.record import (
     RECORD_AFTER,
     RECORD_ANYWAY,
@@ -29,12 +28,12 @@ from asyncflow.core.lifecycle.snapshot import Snapshot
 from asyncflow.core.lifecycle.status import decided
 from asyncflow.core.lifecycle.stop import reason_to_stop
 from asyncflow.core.lifecycle.stuck import (
-    EARLY_CONFIRMATION,
     READ_PODS_AFTER,
     is_preparing,
     next_pod_read,
     preparing_blocker,
     reason_to_be_stuck,
+    why_ignored,
 )
 from asyncflow.core.views.execution import Execution
 from asyncflow.core.views.pod import PodView
@@ -101,9 +100,7 @@ def decide_running(snapshot: Snapshot, folded: Folded, now: datetime) -> Decisio
         return Decision(actions=tuple(actions), live=True, wake=min(wakes, default=None))
     waiting = bool(reason) and not stop and not stuck
     status = running_status(snapshot, status, job, now, reason, message, stuck=bool(stuck), waiting=waiting)
-    ignored = EARLY_CONFIRMATION if early else ""
-    if stuck and not early:
-        ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job))
+    ignored = why_ignored(snapshot, job, now) if stuck or early else ""
     return decided(
         snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
     )

@@ -61,12 +61,17 @@ def stuck_without_proof(
     else:
         wakes.append(due)
     status = running_status(snapshot, status, job, now, reasons.NO_PROOF_OF_DEATH, message, stuck=True)
-    ignored = ignored_confirmation(snapshot.task, named_by(snapshot, job))
-    if early_confirmation(snapshot, job, now):
-        ignored = EARLY_CONFIRMATION
+    ignored = why_ignored(snapshot, job, now)
     return decided(
         snapshot, status, actions=actions, live=True, wake=min(wakes, default=None), ignored=ignored
     )
+
+
+def why_ignored(snapshot: Snapshot, job: Execution, now: datetime) -> str:
+    """Return why the confirmation on the task has no effect on an attempt; else ""."""
+    if early_confirmation(snapshot, job, now):
+        return EARLY_CONFIRMATION
+    return ignored_confirmation(snapshot.task, named_by(snapshot, job))
 
 
 def next_pod_read(snapshot: Snapshot, job: Execution, now: datetime) -> datetime:
